@@ -1,0 +1,1 @@
+"""What a result is and what can be asked of it; numpy only."""

@@ -1,0 +1,160 @@
+"""Write a form into a result folder and read it back, memory-mapped."""
+
+import json
+import struct
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import save_file
+
+from alignment.atlas import Atlas
+from alignment.forms import Form
+from alignment.pairwise import PairwiseMaps
+from alignment.sampling import ImageSize
+from api_schemas.manifest import ArtifactDraft, ArtifactKind, Manifest, ResultForm, Tensor
+
+SAFETENSORS_MEDIA_TYPE = "application/vnd.safetensors"
+_DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
+_DTYPE_NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
+_PIXELS = "image_pixels"
+_CANONICAL = "canonical"
+_CONFIDENCE = "share"
+
+
+def form_kind(form: Form) -> ResultForm:
+    """Name the form of a result."""
+    return ResultForm.ATLAS if isinstance(form, Atlas) else ResultForm.PAIRWISE_MAPS
+
+
+def write_form(form: Form, folder: Path) -> list[ArtifactDraft]:
+    """Write the arrays of a form below `folder`: maps as float32, confidences as float16.
+
+    Coordinates keep float32: at half precision a pixel coordinate beyond 2048 would move by a whole pixel.
+    """
+    return _write_atlas(form, folder) if isinstance(form, Atlas) else _write_pairs(form, folder)
+
+
+def read_form(manifest: Manifest, resolve: Callable[[str], Path]) -> Form:
+    """Open the form of a finished job.
+
+    Args:
+        manifest: the job's manifest.
+        resolve: gives the local file of an artifact by its name; the file must stay while the form is in use.
+    """
+    sizes = tuple(ImageSize(image.width, image.height) for image in manifest.images)
+    if manifest.form is ResultForm.ATLAS:
+        return _read_atlas(sizes, resolve)
+    return _read_pairs(sizes, resolve)
+
+
+def write_tensors(
+    folder: Path,
+    name: str,
+    kind: ArtifactKind,
+    tensors: Sequence[tuple[Tensor, npt.NDArray[np.generic]]],
+    images: list[int],
+) -> ArtifactDraft:
+    """Write one safetensors artifact and describe it."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({tensor.name: np.ascontiguousarray(array) for tensor, array in tensors}, path)
+    described = [tensor for tensor, _ in tensors]
+    return ArtifactDraft(name=name, kind=kind, media_type=SAFETENSORS_MEDIA_TYPE, images=images, tensors=described)
+
+
+def describe(
+    name: str, array: npt.NDArray[np.generic], axes: list[str], frame: str
+) -> tuple[Tensor, npt.NDArray[np.generic]]:
+    """Pair an array with its description for the manifest."""
+    shape = list(array.shape)
+    return Tensor(name=name, dtype=_DTYPE_NAMES[array.dtype], shape=shape, axes=axes, frame=frame), array
+
+
+def _write_atlas(atlas: Atlas, folder: Path) -> list[ArtifactDraft]:
+    drafts = []
+    for index, (forward, backward, confidence) in enumerate(
+        zip(atlas.to_canonical, atlas.from_canonical, atlas.confidence, strict=True)
+    ):
+        tensors = [
+            describe("map", forward.astype(np.float32), ["y", "x", "xy"], _CANONICAL),
+            describe("confidence", confidence.astype(np.float16), ["y", "x"], _CONFIDENCE),
+        ]
+        drafts.append(write_tensors(folder, _to_name(index), ArtifactKind.MAP_TO_CANONICAL, tensors, [index]))
+        tensors = [describe("map", backward.astype(np.float32), ["y", "x", "xy"], _PIXELS)]
+        drafts.append(write_tensors(folder, _from_name(index), ArtifactKind.MAP_FROM_CANONICAL, tensors, [index]))
+    return drafts
+
+
+def _read_atlas(sizes: tuple[ImageSize, ...], resolve: Callable[[str], Path]) -> Atlas:
+    forward = [memory_map(resolve(_to_name(index))) for index in range(len(sizes))]
+    backward = [memory_map(resolve(_from_name(index))) for index in range(len(sizes))]
+    return Atlas(
+        images=sizes,
+        to_canonical=tuple(tensors["map"] for tensors in forward),
+        from_canonical=tuple(tensors["map"] for tensors in backward),
+        confidence=tuple(tensors["confidence"] for tensors in forward),
+    )
+
+
+def _write_pairs(pairs: PairwiseMaps, folder: Path) -> list[ArtifactDraft]:
+    count = len(pairs.images)
+    drafts = []
+    for source in range(count):
+        shape = next(array.shape[:2] for (i, _), array in pairs.maps.items() if i == source)
+        maps = np.full((count, *shape, 2), np.nan, dtype=np.float32)
+        confidence = np.zeros((count, *shape), dtype=np.float16)
+        for target in set(range(count)) - {source}:
+            maps[target] = pairs.maps[source, target]
+            confidence[target] = pairs.confidence[source, target]
+        tensors = [
+            describe("map", maps, ["target", "y", "x", "xy"], _PIXELS),
+            describe("confidence", confidence, ["target", "y", "x"], _CONFIDENCE),
+        ]
+        drafts.append(write_tensors(folder, _pairs_name(source), ArtifactKind.PAIR_MAPS, tensors, [source]))
+    return drafts
+
+
+def _read_pairs(sizes: tuple[ImageSize, ...], resolve: Callable[[str], Path]) -> PairwiseMaps:
+    maps: dict[tuple[int, int], npt.NDArray[np.float32]] = {}
+    confidence: dict[tuple[int, int], npt.NDArray[np.floating]] = {}
+    for source in range(len(sizes)):
+        tensors = memory_map(resolve(_pairs_name(source)))
+        for target in set(range(len(sizes))) - {source}:
+            maps[source, target] = tensors["map"][target]
+            confidence[source, target] = tensors["confidence"][target]
+    return PairwiseMaps(images=sizes, maps=maps, confidence=confidence)
+
+
+def memory_map(path: Path) -> dict[str, npt.NDArray[np.float32]]:
+    """Map the tensors of a safetensors file into memory without reading them.
+
+    The file is an 8-byte little-endian header length, the JSON header, then the bytes; offsets count from the header.
+    """
+    with path.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(length))
+    header.pop("__metadata__", None)
+    return {
+        name: np.memmap(
+            path,
+            dtype=_DTYPES[entry["dtype"]],
+            mode="r",
+            offset=8 + length + entry["data_offsets"][0],
+            shape=tuple(entry["shape"]),
+        )
+        for name, entry in header.items()
+    }
+
+
+def _to_name(index: int) -> str:
+    return f"maps/to_canonical/{index:03d}.safetensors"
+
+
+def _from_name(index: int) -> str:
+    return f"maps/from_canonical/{index:03d}.safetensors"
+
+
+def _pairs_name(index: int) -> str:
+    return f"maps/pairs/{index:03d}.safetensors"

@@ -1,0 +1,117 @@
+"""The manifest of a finished job: every artifact with what it holds and how to read it."""
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from api_schemas.base import ImageId, JobId, Schema, Sha256, Timestamp
+
+ARTIFACT_NAME = r"^[a-z0-9_]+(/[a-z0-9_]+)*(\.[a-z0-9]+)?$"
+
+
+class ResultForm(StrEnum):
+    """The shape of a result; queries work on the form, never on the method."""
+
+    ATLAS = "atlas"
+    PAIRWISE_MAPS = "pairwise_maps"
+
+
+class ArtifactKind(StrEnum):
+    """What an artifact is."""
+
+    MAP_TO_CANONICAL = "map_to_canonical"
+    MAP_FROM_CANONICAL = "map_from_canonical"
+    PAIR_MAPS = "pair_maps"
+    ATLAS_RGB = "atlas_rgb"
+    ATLAS_SALIENCY = "atlas_saliency"
+    ATLAS_FEATURES = "atlas_features"
+    CONGEALED_IMAGE = "congealed_image"
+    CONTACT_SHEET = "contact_sheet"
+    TRANSFORMS = "transforms"
+    TRAINING_CURVE = "training_curve"
+    SELF_CHECK = "self_check"
+
+
+class Tensor(Schema):
+    """One array inside a safetensors artifact."""
+
+    name: str
+    dtype: str
+    shape: list[int]
+    axes: list[str] = Field(description="Meaning of each axis, for example ['y', 'x', 'xy'].")
+    frame: str = Field(description="Coordinate frame or unit of the values.")
+
+
+class ArtifactDraft(Schema):
+    """What the maker of an artifact knows about it: everything but its bytes."""
+
+    name: str = Field(pattern=ARTIFACT_NAME, max_length=120)
+    kind: ArtifactKind
+    media_type: str
+    images: list[int] = Field(default_factory=list, description="Indices of the images it belongs to.")
+    tensors: list[Tensor] = Field(default_factory=list)
+
+
+class Artifact(ArtifactDraft):
+    """A stored file of a job."""
+
+    bytes: int = Field(ge=0)
+    sha256: Sha256
+    href: str | None = Field(default=None, description="Where to fetch it; null in the stored manifest.")
+
+
+class ManifestImage(Schema):
+    """An input image in the order of the set."""
+
+    index: int = Field(ge=0)
+    id: ImageId
+    sha256: Sha256
+    name: str
+    width: int
+    height: int
+
+
+class ManifestMethod(Schema):
+    """Which code made the result."""
+
+    id: str
+    version: str
+
+
+class Conventions(Schema):
+    """How to read every coordinate in the artifacts."""
+
+    pixels: str = "(x, y), origin at the top-left corner, pixel centres at +0.5, of the upload after EXIF orientation"
+    canonical: str = "the 2D atlas is [0, 1] x [0, 1], x right, y down"
+    maps: str = (
+        "a map array (h, w, 2) covers its whole image or atlas with h x w equal cells and holds the value at the "
+        "centre of each; NaN where there is none"
+    )
+
+
+class Environment(Schema):
+    """What the result was computed with."""
+
+    python: str
+    torch: str
+    device: str
+    congeal: str
+
+
+class Manifest(Schema):
+    """`manifest.json` of a result folder."""
+
+    schema_: Literal["congeal/manifest/1"] = Field(default="congeal/manifest/1", alias="schema")
+    job_id: JobId
+    form: ResultForm
+    method: ManifestMethod
+    backbone: str
+    params: dict[str, JsonValue]
+    seed: int
+    created_at: Timestamp
+    environment: Environment
+    conventions: Conventions = Conventions()
+    images: list[ManifestImage]
+    artifacts: list[Artifact]
+    self_check: dict[str, JsonValue]

@@ -1,0 +1,1 @@
+"""One parameter model and one description a method."""

@@ -1,0 +1,75 @@
+"""What the service must know of a method without loading it."""
+
+from dataclasses import dataclass
+
+from pydantic import Field, JsonValue
+
+from api_schemas.backbones import BackboneChoice
+from api_schemas.base import Schema
+from api_schemas.manifest import ResultForm
+
+
+class MethodParams(Schema):
+    """Base of every method's parameters."""
+
+    backbone: BackboneChoice = Field(
+        default="auto",
+        description="What describes the images; `auto` takes the best network whose weights are at hand.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A named part of a method's work."""
+
+    name: str
+    share: float
+    """Rough share of the run time in (0, 1]; the shares of a method add up to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodSpec:
+    """Description of a method; registered through the entry-point group `congeal.methods`."""
+
+    id: str
+    title: str
+    summary: str
+    paper: str | None
+    version: str
+    form: ResultForm
+    params: type[MethodParams]
+    min_images: int
+    max_images: int
+    stages: tuple[Stage, ...]
+    implementation: str
+    """`module:attribute` of the `workers.methods.base.Method`; imported by the runner alone."""
+
+
+class MethodSummary(Schema):
+    """A method in the list."""
+
+    id: str
+    title: str
+    summary: str
+    paper: str | None
+    version: str
+    form: ResultForm
+    min_images: int
+    max_images: int
+    stages: list[str]
+    ready: bool = Field(description="Whether a job can run now with backbone `auto`.")
+    backbones: list[str] = Field(description="Backbones that a worker has at hand.")
+    links: dict[str, str]
+
+
+class MethodDetail(MethodSummary):
+    """A method with the JSON Schema of its parameters and a request to start from."""
+
+    params_schema: dict[str, JsonValue]
+    example: dict[str, JsonValue]
+
+
+class MethodList(Schema):
+    """All methods of this installation."""
+
+    items: list[MethodSummary]

@@ -1,0 +1,93 @@
+"""Queries: questions to a finished job."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from api_schemas.base import ImageId, Point, Schema
+
+MAX_POINTS = 10_000
+MAX_KEYPOINTS = 200
+
+Coordinates = Literal["pixel", "normalized"]
+Keypoint = tuple[
+    Annotated[float, Field(allow_inf_nan=False)],
+    Annotated[float, Field(allow_inf_nan=False)],
+    Annotated[int, Field(ge=0, le=1)],
+]
+Box = tuple[
+    Annotated[float, Field(allow_inf_nan=False)],
+    Annotated[float, Field(allow_inf_nan=False)],
+    Annotated[float, Field(allow_inf_nan=False)],
+    Annotated[float, Field(allow_inf_nan=False)],
+]
+
+
+class TransferRequest(Schema):
+    """Points of one image (or of the atlas) to be carried to others."""
+
+    source: ImageId | Literal["atlas"] = Field(
+        description="Where the points lie; `atlas` only for results with an atlas."
+    )
+    points: list[Point] = Field(min_length=1, max_length=MAX_POINTS)
+    targets: list[ImageId | Literal["atlas"]] | None = Field(
+        default=None, min_length=1, description="Images to carry to; all other images when left out."
+    )
+    coords: Coordinates = Field(
+        default="pixel",
+        description="`pixel`: of the upload; `normalized`: shares of its sides. Atlas points always lie in [0, 1].",
+    )
+
+
+class TransferredPoints(Schema):
+    """The points in one target, in the order of the request."""
+
+    target: ImageId | Literal["atlas"]
+    points: list[Point | None] = Field(description="null where the result holds no correspondence.")
+    confidence: list[float] = Field(description="In [0, 1]; 0 where there is no correspondence.")
+    inside: list[bool] = Field(description="Whether the point lies within the target's frame.")
+
+
+class TransferResponse(Schema):
+    """Points carried to every target."""
+
+    coords: Coordinates
+    targets: list[TransferredPoints]
+
+
+class EvaluationRequest(Schema):
+    """Known keypoints to score a result with: percentage of correct keypoints (PCK)."""
+
+    keypoints: dict[ImageId, Annotated[list[Keypoint], Field(min_length=1, max_length=MAX_KEYPOINTS)]] = Field(
+        min_length=2,
+        description="Per image [[x, y, visible], …] in pixels; the same keypoints in the same order everywhere.",
+    )
+    boxes: dict[ImageId, Box] | None = Field(
+        default=None, description="Per image [x0, y0, x1, y1] in pixels; needed for threshold `bbox`."
+    )
+    threshold: Literal["bbox", "image"] = Field(
+        default="bbox",
+        description="alpha is a share of the longer side of the target's box, or of the target image.",
+    )
+    alphas: list[Annotated[float, Field(gt=0, le=1)]] = Field(default=[0.1, 0.05, 0.01], min_length=1, max_length=20)
+
+
+class PckRow(Schema):
+    """PCK at one alpha; shares in [0, 1]."""
+
+    alpha: float
+    per_point: float = Field(description="Share of correct keypoints over all pairs and keypoints.")
+    per_pair: float = Field(description="Mean over image pairs of the share of correct keypoints.")
+    identity: float = Field(
+        description="per_point of the identity baseline: the same relative place in the target image."
+    )
+
+
+class EvaluationResponse(Schema):
+    """PCK over all ordered pairs of the given images."""
+
+    pairs: int
+    points: int
+    missing: int = Field(description="Keypoints without a correspondence; counted as wrong.")
+    median_error_px: float | None
+    pck: list[PckRow]

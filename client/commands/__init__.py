@@ -1,0 +1,1 @@
+"""The commands of `congeal`, by what they are about."""

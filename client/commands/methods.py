@@ -1,0 +1,101 @@
+"""The command that lists methods and explains their parameters."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+from pydantic import JsonValue
+from rich.markup import escape
+from rich.table import Column, Table
+
+from api_schemas.methods.spec import MethodDetail, MethodSummary
+from client.commands.options import DEFAULT_URL, Url
+from client.console import out, reporting_errors
+from client.sdk import Congeal
+
+BOUNDS = {
+    "minimum": "≥ {}",
+    "exclusiveMinimum": "> {}",
+    "maximum": "≤ {}",
+    "exclusiveMaximum": "< {}",
+    "multipleOf": "multiple of {}",
+}
+
+
+@reporting_errors
+def methods(
+    name: Annotated[str | None, typer.Argument(help="Show the parameters of this method.", show_default=False)] = None,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """List the methods of the service, or explain one."""
+    with Congeal(url) as congeal:
+        if name is None:
+            out.print(methods_table(congeal.methods()))
+        else:
+            print_method(congeal.method(name))
+
+
+def methods_table(summaries: list[MethodSummary]) -> Table:
+    """Lay out all methods."""
+    table = Table(Column("method", no_wrap=True), "what it does", "result", "images", "ready", "backbones")
+    for method in summaries:
+        ready = "[green]yes[/]" if method.ready else "[red]no[/]"
+        images = f"{method.min_images}–{method.max_images}"
+        backbones = escape(", ".join(method.backbones))
+        table.add_row(escape(method.id), escape(method.summary), method.form.value, images, ready, backbones)
+    return table
+
+
+def print_method(method: MethodDetail) -> None:
+    """Print one method with its parameters."""
+    out.print(f"[bold]{escape(method.title)}[/] ({escape(method.id)} {escape(method.version)})")
+    out.print(escape(method.summary))
+    if method.paper:
+        out.print(f"paper: {escape(method.paper)}")
+    out.print(f"images: {method.min_images} to {method.max_images}; stages: {escape(', '.join(method.stages))}")
+    out.print(params_table(method.params_schema))
+
+
+def params_table(schema: Mapping[str, JsonValue]) -> Table:
+    """Lay out parameters from their JSON Schema."""
+    table = Table(Column("parameter", no_wrap=True), "type", "default", Column("bounds", overflow="fold"), "help")
+    properties = schema.get("properties")
+    for name, field in properties.items() if isinstance(properties, dict) else ():
+        if isinstance(field, dict):
+            cells = (name, type_text(field), str(field.get("default", "required")), bounds_text(field))
+            table.add_row(*map(escape, cells), escape(str(field.get("description", ""))))
+    return table
+
+
+def type_text(field: Mapping[str, JsonValue]) -> str:
+    """Name the type of a parameter."""
+    alternatives = field.get("anyOf")
+    if isinstance(alternatives, list):
+        return " or ".join(dict.fromkeys(type_text(option) for option in alternatives if isinstance(option, dict)))
+    return str(field.get("type", "choice"))
+
+
+def bounds_text(field: Mapping[str, JsonValue]) -> str:
+    """Say which values a parameter may take."""
+    choices = choices_of(field)
+    if choices:
+        return ", ".join(choices)
+    return ", ".join(text.format(field[key]) for key, text in BOUNDS.items() if key in field)
+
+
+def choices_of(field: Mapping[str, JsonValue]) -> list[str]:
+    """List the values of a closed set."""
+    choices: list[str] = []
+    for option in (field, *alternatives_of(field)):
+        values = option.get("enum")
+        if isinstance(values, list):
+            choices += map(str, values)
+        if "const" in option:
+            choices.append(str(option["const"]))
+    return choices
+
+
+def alternatives_of(field: Mapping[str, JsonValue]) -> list[Mapping[str, JsonValue]]:
+    """Return the alternatives of a union."""
+    alternatives = field.get("anyOf")
+    return [option for option in alternatives if isinstance(option, dict)] if isinstance(alternatives, list) else []

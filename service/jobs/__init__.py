@@ -1,0 +1,1 @@
+"""Runs of a method on an image set."""

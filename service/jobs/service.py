@@ -1,0 +1,188 @@
+"""Create, find, list and cancel jobs."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from api_schemas.base import ULID_PATTERN
+from api_schemas.jobs import Job, JobCreate, JobOptions, JobState, JobValidation
+from api_schemas.pagination import Page
+from api_schemas.problems import FieldError
+from service.dependencies import Services
+from service.idempotency import IdempotentRequest, Replay
+from service.identifiers import looks_like
+from service.image_sets.service import known_images
+from service.jobs.presentation import show_job
+from service.jobs.submission import ResolvedSubmission, check_count, resolve
+from service.pagination import PageRequest, cut_page
+from service.problems import IMAGE_SET_NOT_FOUND, NOT_FOUND, ProblemError
+from storage.blobs.keys import job_prefix
+from storage.database.records import JobRecord, NewJob, utc_now
+from storage.database.repositories.coordination import WorkerRepository
+from storage.database.repositories.images import ImageSetRepository
+from storage.database.repositories.jobs import JobRepository
+
+JOB_ID = rf"job_{ULID_PATTERN}"
+DEFAULT_LANE: Final = "default"
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """Which jobs to list."""
+
+    state: JobState | None = None
+    method: str | None = None
+    image_set_id: str | None = None
+
+    def as_dict(self) -> dict[str, str | None]:
+        """Return the filter in the form that a cursor remembers."""
+        return {"state": self.state, "method": self.method, "image_set_id": self.image_set_id}
+
+
+def create_job(services: Services, body: JobCreate, idempotency_key: str | None) -> Replay | Job:
+    """Queue a job and wake a worker, or return what the same request made before.
+
+    Raises:
+        ProblemError: the submission is not accepted; see `resolve`.
+    """
+    request = IdempotentRequest.of(idempotency_key, "POST /v1/jobs", body.model_dump(mode="json"))
+    with services.database.transaction() as session:
+        if request and (replay := request.reserve(session)):
+            return replay
+        resolved, _ = _resolve(session, body)
+        image_set_id = body.image_set_id or _make_set(session, body)
+        record = JobRepository(session).add(_new_job(services, resolved, image_set_id))
+        job = show_job(session, record)
+        if request:
+            request.complete(session, Replay(202, job.model_dump(mode="json"), job.links.self))
+    services.wake_ups.send(record.lane)
+    return job
+
+
+def validate_job(services: Services, body: JobCreate) -> JobValidation:
+    """Check a submission without creating anything.
+
+    Raises:
+        ProblemError: it would not be accepted.
+    """
+    with services.database.transaction(read_only=True) as session:
+        resolved, count = _resolve(session, body)
+    return JobValidation(
+        method=resolved.spec.id, method_version=resolved.spec.version, params=resolved.params, images=count
+    )
+
+
+def check_options(services: Services, options: JobOptions, *, images: int, pointer: str) -> None:
+    """Refuse a submission early, before its images are decoded.
+
+    Raises:
+        ProblemError: it would not be accepted.
+    """
+    with services.database.transaction(read_only=True) as session:
+        resolved = resolve(options, backbones=WorkerRepository(session).backbones())
+    check_count(resolved.spec, images, pointer=pointer)
+
+
+def find_job_record(services: Services, job_id: str) -> JobRecord:
+    """Return a job's row.
+
+    Raises:
+        ProblemError: there is none of that id.
+    """
+    with services.database.transaction(read_only=True) as session:
+        return get_job_record(session, job_id)
+
+
+def get_job_record(session: Session, job_id: str) -> JobRecord:
+    """Return a job's row within a transaction.
+
+    Raises:
+        ProblemError: there is none of that id.
+    """
+    record = JobRepository(session).get(job_id) if looks_like(job_id, JOB_ID) else None
+    if record is None:
+        raise ProblemError(NOT_FOUND, f"there is no job {job_id[:64]!r}; GET /v1/jobs lists those there are")
+    return record
+
+
+def find_job(services: Services, job_id: str) -> Job:
+    """Return a job.
+
+    Raises:
+        ProblemError: there is none of that id.
+    """
+    with services.database.transaction(read_only=True) as session:
+        return show_job(session, get_job_record(session, job_id))
+
+
+def list_jobs(services: Services, page: PageRequest, wanted: JobFilter) -> Page[Job]:
+    """Return a page of jobs."""
+    with services.database.transaction(read_only=True) as session:
+        records = JobRepository(session).page(
+            page.limit + 1,
+            page.before,
+            state=wanted.state,
+            method=wanted.method,
+            image_set_id=wanted.image_set_id,
+        )
+        return cut_page(records, page, lambda record: show_job(session, record))
+
+
+def cancel_job(services: Services, job_id: str, reason: str | None) -> Job:
+    """Stop a job: at once when it is queued, soon when it runs; one that has ended stays as it is.
+
+    Raises:
+        ProblemError: there is none of that id.
+    """
+    with services.database.transaction() as session:
+        get_job_record(session, job_id)
+        record = JobRepository(session).request_cancel(job_id, reason)
+        job = show_job(session, record or get_job_record(session, job_id))
+    if job.state is JobState.CANCELED:
+        # A job that waited for another attempt leaves the checkpoints of the last one.
+        services.blobs.delete_prefix(job_prefix(job_id))
+    return job
+
+
+def _resolve(session: Session, body: JobCreate) -> tuple[ResolvedSubmission, int]:
+    """Check everything about a submission; also return the number of its images."""
+    resolved = resolve(body, backbones=WorkerRepository(session).backbones())
+    if body.image_set_id is not None:
+        count = _set_size(session, body.image_set_id)
+        check_count(resolved.spec, count, pointer="/image_set_id")
+        return resolved, count
+    image_ids = body.image_ids or []
+    check_count(resolved.spec, len(image_ids), pointer="/image_ids")
+    return resolved, len(known_images(session, image_ids))
+
+
+def _set_size(session: Session, image_set_id: str) -> int:
+    record = ImageSetRepository(session).get(image_set_id)
+    if record is not None:
+        return len(record.image_ids)
+    detail = f"there is no image set {image_set_id!r}; POST /v1/image-sets makes one"
+    error = FieldError(pointer="/image_set_id", code="not-found", detail=detail)
+    raise ProblemError(IMAGE_SET_NOT_FOUND, detail, errors=[error])
+
+
+def _make_set(session: Session, body: JobCreate) -> str:
+    return ImageSetRepository(session).add(body.name, body.image_ids or []).id
+
+
+def _new_job(services: Services, resolved: ResolvedSubmission, image_set_id: str) -> NewJob:
+    options = resolved.options
+    return NewJob(
+        method=resolved.spec.id,
+        method_version=resolved.spec.version,
+        lane=DEFAULT_LANE,
+        image_set_id=image_set_id,
+        params=resolved.params,
+        seed=options.seed,
+        priority=options.priority,
+        name=options.name,
+        labels=dict(options.labels),
+        deadline_at=utc_now() + timedelta(seconds=options.deadline_s),
+        max_attempts=services.settings.max_attempts,
+    )

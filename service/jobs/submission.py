@@ -1,0 +1,119 @@
+"""Resolve what a submission asks for: the method, all parameters, the backbone."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import cast
+
+from pydantic import JsonValue, ValidationError
+
+from api_schemas.backbones import WEIGHT_FREE_BACKBONE
+from api_schemas.jobs import JobOptions
+from api_schemas.methods.registry import method_specs
+from api_schemas.methods.spec import MethodParams, MethodSpec
+from api_schemas.problems import FieldError
+from service.methods.service import preferred_backbone
+from service.problems import (
+    INVALID_PARAMS,
+    TOO_FEW_IMAGES,
+    TOO_MANY_IMAGES,
+    UNKNOWN_METHOD,
+    WEIGHTS_MISSING,
+    ProblemError,
+    ProblemKind,
+    json_pointer,
+)
+from service.validation import field_errors, shown, summary
+
+
+@dataclass(frozen=True)
+class ResolvedSubmission:
+    """A submission with nothing left open."""
+
+    options: JobOptions
+    spec: MethodSpec
+    params: dict[str, JsonValue]
+
+
+def resolve(options: JobOptions, *, backbones: Sequence[str]) -> ResolvedSubmission:
+    """Check a submission against its method and fill in all defaults.
+
+    Args:
+        options: what was submitted.
+        backbones: those that workers have at hand.
+
+    Raises:
+        ProblemError: unknown method, parameters that do not fit it, or a backbone without weights.
+    """
+    spec = _method(options.method)
+    params = _params(spec, options.params)
+    backbone = _backbone(params.backbone, backbones)
+    resolved = params.model_copy(update={"backbone": backbone}).model_dump(mode="json")
+    return ResolvedSubmission(options, spec, cast(dict[str, JsonValue], resolved))
+
+
+def check_count(spec: MethodSpec, count: int, *, pointer: str) -> None:
+    """Refuse image sets that are too small or too large for the method.
+
+    Raises:
+        ProblemError: too few or too many.
+    """
+    if count < spec.min_images:
+        raise _wrong_count(TOO_FEW_IMAGES, pointer, f"{spec.id} needs at least {spec.min_images} images, got {count}")
+    if count > spec.max_images:
+        detail = f"{spec.id} takes at most {spec.max_images} images, got {count}; submit them in several sets"
+        raise _wrong_count(TOO_MANY_IMAGES, pointer, detail)
+
+
+def _wrong_count(kind: ProblemKind, pointer: str, detail: str) -> ProblemError:
+    return ProblemError(kind, detail, errors=[FieldError(pointer=pointer, code=kind.code, detail=detail)])
+
+
+def _method(method_id: str) -> MethodSpec:
+    specs = method_specs()
+    if method_id in specs:
+        return specs[method_id]
+    close = get_close_matches(method_id, specs, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    detail = f"there is no method {shown(method_id)}; known are: {', '.join(specs)}{hint}"
+    raise ProblemError(
+        UNKNOWN_METHOD, detail, errors=[FieldError(pointer="/method", code="unknown-method", detail=detail)]
+    )
+
+
+def _params(spec: MethodSpec, given: dict[str, JsonValue]) -> MethodParams:
+    errors = _not_finite(given)
+    if not errors:
+        try:
+            # Strict, so that "256" or true do not pass for a number.
+            return spec.params.model_validate_json(json.dumps(given), strict=True)
+        except ValidationError as error:
+            errors = field_errors(error.errors(), given, prefix=("params",), known=spec.params.model_fields)
+    raise ProblemError(INVALID_PARAMS, f"{spec.id}: {summary(errors)}", errors=errors)
+
+
+def _not_finite(given: dict[str, JsonValue]) -> list[FieldError]:
+    """Find parameters that hold NaN or infinity, which Python reads from JSON but JSON has no word for."""
+    errors = []
+    for name, value in given.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except ValueError:
+            detail = f"numbers must be finite; got {shown(value)}"
+            errors.append(FieldError(pointer=json_pointer("params", name), code="finite-number", detail=detail))
+    return errors
+
+
+def _backbone(asked: str, present: Sequence[str]) -> str:
+    if asked == "auto":
+        return preferred_backbone(list(present))
+    if asked in present or asked == WEIGHT_FREE_BACKBONE:
+        return asked
+    at_hand = ", ".join(sorted({*present, WEIGHT_FREE_BACKBONE}))
+    detail = (
+        f"no worker has the weights of backbone {asked!r}; at hand: {at_hand}. Take one of these or 'auto', or put the "
+        f"weights as {asked}/model.safetensors into the folder that a worker's CONGEAL_WEIGHTS_DIR names and restart it"
+    )
+    error = FieldError(pointer=json_pointer("params", "backbone"), code="weights-missing", detail=detail)
+    raise ProblemError(WEIGHTS_MISSING, detail, errors=[error])

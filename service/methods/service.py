@@ -1,0 +1,71 @@
+"""What methods there are and what they take."""
+
+from typing import cast
+
+from pydantic import JsonValue
+
+from api_schemas.backbones import AUTO_PREFERENCE, WEIGHT_FREE_BACKBONE
+from api_schemas.methods.registry import method_specs
+from api_schemas.methods.spec import MethodDetail, MethodList, MethodSpec, MethodSummary
+from service.dependencies import Services
+from service.problems import NOT_FOUND, ProblemError
+from storage.database.repositories.coordination import WorkerRepository
+
+JSON_SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def list_methods(services: Services) -> MethodList:
+    """Describe all methods."""
+    backbones = present_backbones(services)
+    return MethodList(items=[_summary(spec, backbones) for spec in method_specs().values()])
+
+
+def describe_method(services: Services, method_id: str) -> MethodDetail:
+    """Describe one method in full.
+
+    Raises:
+        ProblemError: there is none of that id.
+    """
+    spec = method_specs().get(method_id)
+    if spec is None:
+        known = ", ".join(method_specs())
+        raise ProblemError(NOT_FOUND, f"there is no method {method_id[:64]!r}; known are: {known}")
+    return MethodDetail(
+        **dict(_summary(spec, present_backbones(services))),
+        params_schema={"$schema": JSON_SCHEMA_DIALECT, **spec.params.model_json_schema()},
+        example=_example(spec),
+    )
+
+
+def present_backbones(services: Services) -> list[str]:
+    """Return the backbones that living workers have at hand."""
+    with services.database.transaction(read_only=True) as session:
+        return WorkerRepository(session).backbones()
+
+
+def preferred_backbone(present: list[str]) -> str:
+    """Resolve `auto`: the best backbone at hand; the weight-free one always is."""
+    return next((name for name in AUTO_PREFERENCE if name in present), WEIGHT_FREE_BACKBONE)
+
+
+def _summary(spec: MethodSpec, backbones: list[str]) -> MethodSummary:
+    return MethodSummary(
+        id=spec.id,
+        title=spec.title,
+        summary=spec.summary,
+        paper=spec.paper,
+        version=spec.version,
+        form=spec.form,
+        min_images=spec.min_images,
+        max_images=spec.max_images,
+        stages=[stage.name for stage in spec.stages],
+        ready=bool(backbones),
+        backbones=backbones,
+        links={"self": f"/v1/methods/{spec.id}", "jobs": "/v1/jobs"},
+    )
+
+
+def _example(spec: MethodSpec) -> dict[str, JsonValue]:
+    image_ids: list[JsonValue] = [f"img_01k8zd6c2q4x7v9m3n5p8r{index:04d}" for index in range(spec.min_images)]
+    params = cast(dict[str, JsonValue], spec.params().model_dump(mode="json"))
+    return {"method": spec.id, "image_ids": image_ids, "params": params, "seed": 0}

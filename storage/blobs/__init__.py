@@ -1,0 +1,1 @@
+"""Bytes: content under keys, written whole or not at all."""

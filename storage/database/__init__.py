@@ -1,0 +1,1 @@
+"""Rows: one schema for SQLite and PostgreSQL."""

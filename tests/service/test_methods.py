@@ -1,0 +1,50 @@
+"""What the API says of its methods."""
+
+from datetime import timedelta
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api_schemas.methods.registry import method_specs
+from service.dependencies import Services
+from storage.database.records import WorkerRecord, utc_now
+from storage.database.repositories.coordination import WorkerRepository
+from tests.service.requests import problem, uploaded_ids
+
+
+def register_worker(services: Services, *backbones: str, silent_s: float = 0) -> None:
+    seen = utc_now() - timedelta(seconds=silent_s)
+    worker = WorkerRecord(
+        id="w", lanes=["default"], device="cpu", backbones=list(backbones), started_at=seen, seen_at=seen
+    )
+    with services.database.transaction() as session:
+        WorkerRepository(session).register(worker)
+
+
+def test_all_methods_are_listed_with_what_workers_have(client: TestClient, services: Services) -> None:
+    items = client.get("/v1/methods").json()["items"]
+    assert [item["id"] for item in items] == list(method_specs())
+    assert {item["ready"] for item in items} == {False}
+    register_worker(services, "dino_vits8", "dense_descriptor")
+    items = client.get("/v1/methods").json()["items"]
+    assert {item["ready"] for item in items} == {True}
+    assert items[0]["backbones"] == ["dense_descriptor", "dino_vits8"]
+    register_worker(services, "dino_vits8", silent_s=3600)
+    assert {item["ready"] for item in client.get("/v1/methods").json()["items"]} == {False}
+
+
+@pytest.mark.parametrize("method", list(method_specs()))
+def test_a_method_describes_its_parameters_and_gives_an_example_that_works(client: TestClient, method: str) -> None:
+    spec = method_specs()[method]
+    detail = client.get(f"/v1/methods/{method}").json()
+    assert detail["params_schema"]["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert set(detail["params_schema"]["properties"]) == set(spec.params.model_fields)
+    assert (detail["min_images"], detail["max_images"]) == (spec.min_images, spec.max_images)
+    example = {**detail["example"], "image_ids": uploaded_ids(client, spec.min_images)}
+    answer = client.post(detail["links"]["jobs"], json=example)
+    assert answer.status_code == 202
+
+
+def test_unknown_methods_are_not_found(client: TestClient) -> None:
+    body = problem(client.get("/v1/methods/asics"), "not-found", 404)
+    assert all(method in body["detail"] for method in method_specs())

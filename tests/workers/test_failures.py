@@ -1,0 +1,37 @@
+import errno
+
+import pytest
+import torch
+
+from workers.backbones.weights import WeightsError
+from workers.failures import MAX_DETAIL, describe_failure
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "retryable"),
+    [
+        (ValueError("the images share nothing"), "method-error", False),
+        (MemoryError(), "out-of-memory", True),
+        (torch.OutOfMemoryError("CUDA out of memory"), "out-of-memory", True),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+            "out-of-memory",
+            True,
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), "storage-full", True),
+        (OSError(errno.EACCES, "Permission denied"), "method-error", False),
+        (WeightsError("dino_vits8 is missing"), "weights-missing", True),
+    ],
+)
+def test_each_failure_has_its_code(error: Exception, code: str, retryable: bool) -> None:
+    described = describe_failure(error)
+    assert (described.code, described.retryable) == (code, retryable)
+    assert described.detail
+
+
+def test_the_detail_names_the_exception_in_one_line() -> None:
+    assert describe_failure(ValueError("two\n  lines")).detail == "ValueError: two lines"
+
+
+def test_a_long_detail_is_cut() -> None:
+    assert len(describe_failure(ValueError("x" * 5000)).detail) == MAX_DETAIL

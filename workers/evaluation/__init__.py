@@ -1,0 +1,1 @@
+"""Synthetic image sets whose correspondences are known exactly, to measure alignments against."""

@@ -1,0 +1,1 @@
+"""Uploaded pictures in, working frames out, and back."""

@@ -1,0 +1,74 @@
+"""What a method is: a function from images and parameters to a result."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from alignment.forms import Form
+from api_schemas.methods.spec import MethodParams
+
+if TYPE_CHECKING:
+    from workers.backbones.registry import BackboneProvider
+    from workers.run_context import Run
+
+P = TypeVar("P", bound=MethodParams)
+
+
+@dataclass(frozen=True)
+class InputImage:
+    """An image of the set, as uploaded (oriented, sRGB)."""
+
+    name: str
+    rgb: npt.NDArray[np.uint8]
+    """(H, W, 3) in 0..255."""
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+        return int(self.rgb.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return int(self.rgb.shape[0])
+
+
+@dataclass(frozen=True)
+class MethodResult:
+    """What a method yields; `workers.methods.export` turns it into artifacts."""
+
+    form: Form
+    backbone: str
+    """Name of the backbone that was used."""
+    scores: list[dict[str, float | bool]] = field(default_factory=list)
+    """Figures of the method's own, one entry per image; may be empty."""
+    pictures: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+    """Pictures (H, W, 3) by artifact name without suffix, for example `pictures/atlas`."""
+    tensors: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    """Further arrays worth keeping, by name."""
+
+
+class Method(ABC, Generic[P]):
+    """One way to align images. Knows nothing of jobs, queues or HTTP: it runs in a plain script with `Run.local()`."""
+
+    def __init__(self, backbones: BackboneProvider) -> None:
+        """Keep the provider; backbones are loaded on first use and stay warm from job to job."""
+        self.backbones = backbones
+
+    @abstractmethod
+    def run(self, images: Sequence[InputImage], params: P, run: Run) -> MethodResult:
+        """Align `images`.
+
+        Call `run.stage` when a stage of the method's spec begins (all but `export`, which is not the method's) and
+        `run.step` at least once a second of compute. Where `run.step` gets `state`, the method must be able to begin
+        from `run.resume` and end with the same result as an undisturbed run.
+
+        Raises:
+            JobCanceled: from `run.step`; let it pass.
+        """

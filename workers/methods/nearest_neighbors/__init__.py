@@ -1,0 +1,1 @@
+"""Nearest neighbours: raw feature matching between all pairs."""

@@ -1,0 +1,159 @@
+"""One picture of the whole result: the originals, below each how it looks aligned, and the average of all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+Rgb = npt.NDArray[np.uint8]
+
+PAPER = (250, 250, 248)
+INK = (34, 38, 44)
+FAINT = (120, 126, 134)
+WELL = (232, 233, 231)
+TILE_GREY = 0.91
+_MARGIN = 28
+_GAP = 8
+_BAND_GAP = 26
+_CAPTION = 22
+_HEADER = 64
+_SIDE_LABEL = 26
+_MIN_PANEL = 360
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How many pictures stand side by side, in how many bands, and how large (pixels)."""
+
+    columns: int
+    bands: int
+    tile: int
+
+    @property
+    def band_height(self) -> int:
+        """A caption and two rows of pictures."""
+        return _CAPTION + 2 * self.tile + _GAP
+
+    @property
+    def panel(self) -> int:
+        """Side of the average's picture."""
+        two_rows = 2 * self.tile + _GAP
+        return max(two_rows, _MIN_PANEL) if self.bands > 1 else two_rows
+
+    @property
+    def width(self) -> int:
+        """Of the whole sheet."""
+        grid = self.columns * self.tile + (self.columns - 1) * _GAP
+        return _MARGIN + _SIDE_LABEL + grid + _MARGIN + self.panel + _MARGIN
+
+    @property
+    def height(self) -> int:
+        """Of the whole sheet."""
+        return _HEADER + self.bands * self.band_height + (self.bands - 1) * _BAND_GAP + _MARGIN
+
+    def corner(self, index: int) -> tuple[int, int]:
+        """Top-left corner (x, y) of picture `index`'s upper tile."""
+        band, column = divmod(index, self.columns)
+        x = _MARGIN + _SIDE_LABEL + column * (self.tile + _GAP)
+        return x, _HEADER + band * (self.band_height + _BAND_GAP) + _CAPTION
+
+
+def layout(count: int) -> Layout:
+    """Choose columns and tile size so that a sheet of `count` pictures is wide rather than tall."""
+    columns = min(count, max(4, math.ceil(math.sqrt(2.4 * count))))
+    bands = math.ceil(count / columns)
+    columns = math.ceil(count / bands)
+    tile = 176 if count <= 16 else 144 if count <= 30 else 116
+    return Layout(columns, bands, tile)
+
+
+def contact_sheet(
+    originals: Sequence[Rgb],
+    aligned: Sequence[Rgb],
+    average: Rgb,
+    *,
+    names: Sequence[str],
+    title: str,
+    aligned_label: str,
+) -> Rgb:
+    """Draw the sheet.
+
+    Args:
+        originals: pictures (H, W, 3) of any sizes.
+        aligned: the same pictures in the common frame.
+        average: mean of the aligned ones.
+        names: labels, shortened to fit.
+        title: headline.
+        aligned_label: what the lower rows show, one word.
+
+    Returns:
+        (H, W, 3).
+    """
+    plan = layout(len(originals))
+    sheet = Image.new("RGB", (plan.width, plan.height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((_MARGIN, _HEADER / 2 + 2), title, fill=INK, font=ImageFont.load_default(24), anchor="lm")
+    _draw_row_labels(sheet, plan, aligned_label)
+    for index, (original, warped) in enumerate(zip(originals, aligned, strict=True)):
+        x, y = plan.corner(index)
+        label = _shortened(draw, f"{index + 1}  {names[index]}", plan.tile, ImageFont.load_default(13))
+        draw.text((x, y - 6), label, fill=FAINT, font=ImageFont.load_default(13), anchor="ls")
+        _place(sheet, original, (x, y), plan.tile)
+        _place(sheet, warped, (x, y + plan.tile + _GAP), plan.tile)
+    _draw_average(sheet, draw, plan, average)
+    return np.array(sheet)
+
+
+def _draw_average(sheet: Image.Image, draw: ImageDraw.ImageDraw, plan: Layout, average: Rgb) -> None:
+    x = plan.width - _MARGIN - plan.panel
+    y = _HEADER + _CAPTION
+    draw.text((x, y - 6), "average of all", fill=INK, font=ImageFont.load_default(14), anchor="ls")
+    _place(sheet, average, (x, y), plan.panel)
+
+
+def _draw_row_labels(sheet: Image.Image, plan: Layout, aligned_label: str) -> None:
+    for band in range(plan.bands):
+        _, y = plan.corner(band * plan.columns)
+        for row, text in enumerate(("original", aligned_label)):
+            centre = y + row * (plan.tile + _GAP) + plan.tile // 2
+            _draw_upright(sheet, text, (_MARGIN, centre))
+
+
+def _draw_upright(sheet: Image.Image, text: str, place: tuple[int, int]) -> None:
+    """Write from bottom to top, centred at `place` = (left, middle)."""
+    font = ImageFont.load_default(14)
+    left, top, right, bottom = font.getbbox(text)
+    strip = Image.new("RGB", (math.ceil(right - left) + 2, math.ceil(bottom - top) + 4), PAPER)
+    ImageDraw.Draw(strip).text((1 - left, 2 - top), text, fill=INK, font=font)
+    strip = strip.rotate(90, expand=True)
+    sheet.paste(strip, (place[0], place[1] - strip.height // 2))
+
+
+def _place(sheet: Image.Image, rgb: Rgb, corner: tuple[int, int], tile: int) -> None:
+    """Fit a picture into a square well, centred."""
+    picture = Image.fromarray(rgb)
+    scale = tile / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    picture = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    sheet.paste(WELL, (corner[0], corner[1], corner[0] + tile, corner[1] + tile))
+    sheet.paste(picture, (corner[0] + (tile - size[0]) // 2, corner[1] + (tile - size[1]) // 2))
+
+
+def _shortened(
+    draw: ImageDraw.ImageDraw, text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+) -> str:
+    """Cut a label in its middle until it fits, so that both its beginning and its end can be read."""
+    if draw.textlength(text, font=font) <= width:
+        return text
+    kept = len(text) - 1
+    while kept > 4:
+        kept -= 1
+        cut = f"{text[: math.ceil(kept * 0.6)]}…{text[-(kept // 2 - kept // 10) :]}"
+        if draw.textlength(cut, font=font) <= width:
+            return cut
+    return text[:4]

@@ -1,0 +1,1 @@
+"""Saliency: where in each image the object is. `None` as masks means that the whole picture counts."""
