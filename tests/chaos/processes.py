@@ -59,6 +59,11 @@ class WorkerProcess:
         self.signal_group(signal.SIGKILL)
         self.process.wait(END_TIMEOUT_S)
 
+    def freeze(self) -> None:
+        """SIGSTOP, and wait until every thread has stopped: the signal alone may find one in the middle of a write."""
+        self.signal_group(signal.SIGSTOP)
+        wait_until(lambda: set(thread_states(self.process.pid)) == {"T"}, timeout_s=10, what=self.log_text)
+
     def leave(self) -> int:
         """SIGTERM; returns the exit status."""
         self.process.send_signal(signal.SIGTERM)
@@ -116,6 +121,15 @@ def open_site(data_dir: Path, *, broker_url: str | None = None) -> Iterator[Site
 def is_alive(pid: int) -> bool:
     """Tell whether a process runs (and is no zombie)."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return _state(Path(f"/proc/{pid}/stat")) != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def thread_states(pid: int) -> list[str]:
+    """The kernel's letter for each thread of a process: R runs, S sleeps, T is stopped."""
+    return [_state(stat) for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+
+
+def _state(stat: Path) -> str:
+    return stat.read_text().rpartition(")")[2].split()[0]

@@ -84,7 +84,7 @@ def assert_ended_as_if_nothing_had_happened(place: Workplace, job_id: str, undis
     assert sum(kind in TERMINAL_EVENTS for kind in types) == 1
     assert types[-1] is EventType.SUCCEEDED
     assert digests(place, job_id) == undisturbed
-    assert all(name.startswith(f"attempt-{job.fence}/") for name in place.files(job_id))
+    place.wait_for_files(job_id, under=f"attempt-{job.fence}/")
 
 
 def resumed_steps(place: Workplace, job_id: str) -> list[int]:
@@ -133,7 +133,7 @@ def freeze_between_writes(worker: WorkerProcess, place: Workplace) -> None:
     """Stop a worker's processes, but not while it holds SQLite's one write lock: that would stop everybody."""
 
     def is_frozen_and_unlocked() -> bool:
-        worker.signal_group(signal.SIGSTOP)
+        worker.freeze()
         with closing(sqlite3.connect(place.settings.data_dir / "congeal.db", timeout=0.5)) as connection:
             try:
                 connection.execute("BEGIN IMMEDIATE")
@@ -173,4 +173,4 @@ def test_a_cancel_stops_a_running_job_within_two_seconds(site: Site, pictures: s
     site.place.cancel(job_id)
     assert site.place.wait_for_end(job_id).state is JobState.CANCELED
     assert time.monotonic() - asked < 2
-    assert site.place.files(job_id) == []
+    site.place.wait_for_files(job_id, under=None)

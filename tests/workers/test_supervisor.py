@@ -102,7 +102,7 @@ def test_an_error_of_the_method_fails_the_job_at_once_without_a_traceback(
     assert job.error["code"] == "method-error"
     assert job.error["detail"] == "ValueError: the pictures show nothing in common"
     assert job.error["retryable"] is False
-    assert workplace.files(job_id) == []
+    workplace.wait_for_files(job_id, under=None)
 
 
 def test_parameters_that_do_not_fit_fail_the_job(crew: Crew, workplace: Workplace, pictures: str) -> None:
@@ -147,7 +147,7 @@ def test_a_cancel_is_obeyed_within_a_second_and_the_runner_lives_on(
     workplace.submit(pictures, steps=1)
     crew.work()
     assert runner_pid() == before
-    assert workplace.files(job_id) == []
+    workplace.wait_for_files(job_id, under=None)
 
 
 def test_a_runner_that_ignores_a_cancel_is_replaced(crew: Crew, workplace: Workplace, pictures: str) -> None:
@@ -204,7 +204,7 @@ def test_a_killed_runner_is_replaced_and_the_job_ends_as_if_nothing_had_happened
     assert resumed[0].startswith("Going on from the checkpoint at step ")
     hashes = [{a.name: a.sha256 for a in workplace.artifacts(one)} for one in (calm, job_id)]
     assert hashes[0] == hashes[1]
-    assert all(name.startswith("attempt-2/") for name in workplace.files(job_id))
+    workplace.wait_for_files(job_id, under="attempt-2/")
 
 
 def test_a_checkpoint_of_another_run_is_not_used(

@@ -31,7 +31,7 @@ def test_a_full_disk_fails_the_job_and_leaves_nothing(tight_crew: Crew, workplac
     with small_disk(workplace.settings.blobs_dir / "jobs", RESULT_DISK_BYTES):
         job_id = workplace.submit(pictures, steps=20, step_s=0.02)
         tight_crew.work()
-        assert workplace.files(job_id) == []
+        workplace.wait_for_files(job_id, under=None)
     job = workplace.job(job_id)
     assert (job.state, job.attempt) == (JobState.FAILED, 1)
     assert job.error is not None

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -121,10 +122,24 @@ class Workplace:
         with self.blobs.open(key) as stream:
             return Manifest.model_validate_json(stream.read())
 
+    def wait_for_files(self, job_id: str, *, under: str | None) -> None:
+        """Wait until a job has files in that folder alone, or none at all: they are swept just after its row ends.
+
+        Raises:
+            TimeoutError: other files stay.
+        """
+
+        def are_swept() -> bool:
+            names = self.files(job_id)
+            return not names if under is None else bool(names) and all(name.startswith(under) for name in names)
+
+        wait_until(are_swept, timeout_s=10, what=lambda: str(self.files(job_id)))
+
     def files(self, job_id: str) -> list[str]:
         """List all stored files of the job, relative to its folder."""
         folder = self.settings.blobs_dir / "jobs" / job_id
-        return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+        # `os.walk` takes it calmly when a folder is swept under its feet.
+        return sorted(str(Path(root, name).relative_to(folder)) for root, _, names in os.walk(folder) for name in names)
 
     def wait_for(self, job_id: str, done: Callable[[JobRecord], bool], *, timeout_s: float) -> JobRecord:
         """Wait until the row is as wished and return it as it was then."""
