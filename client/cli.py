@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from client.commands import demo, jobs, methods, running
+from client.commands import demo, jobs, methods, running, weights
 from client.console import out
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ for command in (
     demo.demo,
 ):
     app.command()(command)
+app.add_typer(weights.app, name="weights")
 
 
 def show_version(wanted: bool) -> None:

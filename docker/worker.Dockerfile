@@ -17,12 +17,13 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --create-home congeal \
-    && install --directory --owner congeal /data /weights
+    && install --directory --owner congeal /data /weights /weights/huggingface
 COPY --from=build /opt/congeal /opt/congeal
 ENV PATH=/opt/congeal/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     CONGEAL_DATA_DIR=/data \
-    CONGEAL_WEIGHTS_DIR=/weights
+    CONGEAL_WEIGHTS_DIR=/weights \
+    HF_HOME=/weights/huggingface
 USER 10001
 WORKDIR /data
 VOLUME ["/data", "/weights"]

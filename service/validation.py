@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from api_schemas.problems import FieldError
@@ -14,7 +15,7 @@ Location = Sequence[str | int]
 
 
 def field_errors(
-    errors: Iterable[ErrorDetails], body: object, *, prefix: Location = (), known: Iterable[str] = ()
+    errors: Iterable[ErrorDetails], body: object, *, prefix: Location = (), model: type[BaseModel] | None = None
 ) -> list[FieldError]:
     """Describe faults found in a JSON body.
 
@@ -23,13 +24,13 @@ def field_errors(
         body: the value that was validated; locations are cut to what exists in it, because pydantic also puts names
             of types into the locations of unions.
         prefix: where `body` itself lies in the request.
-        known: names that unknown fields at the root might have meant.
+        model: what `body` was to be; names the fields that an unknown one might have meant.
     """
     merged: dict[str, FieldError] = {}
     for error in errors:
         location = _existing(error["loc"], body, keep_last=error["type"] == "missing")
         pointer = json_pointer(*prefix, *location)
-        detail = _detail(error, list(known) if len(location) == 1 else [])
+        detail = _detail(error, _known_fields(model, location[:-1]) if model else [])
         if before := merged.get(pointer):
             detail = f"{before.detail}; or: {detail}"
         merged[pointer] = FieldError(pointer=pointer, code=_code(error), detail=detail)
@@ -51,6 +52,17 @@ def shown(value: object) -> str:
     """Write a value for a message, cut to a bearable length."""
     text = repr(value)
     return text if len(text) <= MAX_SHOWN_VALUE else text[: MAX_SHOWN_VALUE - 1] + "…"
+
+
+def _known_fields(model: type[BaseModel], path: Location) -> list[str]:
+    """Name the fields of the model that lies at `path` within `model`; none where something else does."""
+    for part in path:
+        field = model.model_fields.get(str(part))
+        kind = field.annotation if field else None
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return []
+        model = kind
+    return list(model.model_fields)
 
 
 def _existing(location: Location, body: object, *, keep_last: bool) -> list[str | int]:

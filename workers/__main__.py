@@ -1,5 +1,6 @@
 """`python -m workers`: one supervisor, one runner, one job at a time."""
 
+import os
 import sys
 import threading
 from functools import partial
@@ -11,7 +12,9 @@ from storage.blobs.local import LocalBlobStore
 from storage.broker import wake
 from storage.database.session import Database
 from storage.errors import StorageError
+from workers.backbones.weights.bringing import bring_weights
 from workers.celery_app import make_worker_app, serve
+from workers.health import life_sign
 from workers.logs import configure_logging
 from workers.periodic import Periodic
 from workers.reconciler import Reconciler
@@ -33,6 +36,7 @@ def main() -> int:
     except ValidationError as error:
         log.error("the settings do not fit", error=str(error))
         return WRONG_SETTINGS
+    _prepare_weights(settings)
     database = Database(settings.resolved_database_url)
     database.migrate()
     blobs = LocalBlobStore(settings.blobs_dir)
@@ -68,6 +72,16 @@ def main() -> int:
     database.dispose()
     log.info("worker left", worker=supervisor.worker_id, status=status)
     return status
+
+
+def _prepare_weights(settings: WorkerSettings) -> None:
+    """Bring weights, which may take minutes, before any job is taken; from then on the hub is never asked."""
+    if settings.backbones:
+        life = Periodic("life", life_sign().touch, period_s=PRESENCE_S)
+        life.start()
+        bring_weights(settings.backbones, settings.weights_dir, download=settings.weights_download)
+        life.stop()
+    os.environ["HF_HUB_OFFLINE"] = "1"  # for the runner
 
 
 def _warm_up(supervisor: Supervisor) -> None:

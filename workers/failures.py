@@ -5,7 +5,7 @@ import errno
 import torch
 
 from api_schemas.jobs import JobError
-from workers.backbones.weights import WeightsError
+from workers.backbones.weights.errors import WeightsError
 
 MAX_DETAIL = 1000
 

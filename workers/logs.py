@@ -35,5 +35,5 @@ def configure_logging(level: str = "INFO") -> None:
     root.handlers = [handler]
     root.setLevel(level)
     logging.captureWarnings(True)
-    for chatty in ("alembic", "celery", "kombu"):
+    for chatty in ("alembic", "celery", "httpx2", "kombu"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

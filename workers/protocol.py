@@ -16,7 +16,10 @@ class StartCommand(Schema):
     kind: Literal["start"] = "start"
     device: str
     threads: int | None
+    precision: str
     weights_dir: Path | None
+    feature_cache_dir: Path
+    feature_cache_bytes: int
 
 
 class RunImage(Schema):

@@ -8,6 +8,8 @@ import time
 import structlog
 import torch
 
+from workers.backbones.base import Compute
+from workers.backbones.cache import FeatureCache
 from workers.backbones.registry import BackboneProvider
 from workers.channel import Channel, claim_standard_streams
 from workers.execution import Execution, configure_torch, peak_rss_bytes
@@ -27,7 +29,11 @@ class Runner:
         configure_torch(start.threads)
         self._channel = channel
         self._device = resolve_device(start.device)
-        self._backbones = BackboneProvider(device=self._device, weights_dir=start.weights_dir)
+        self._backbones = BackboneProvider(
+            compute=Compute(device=self._device, dtype=resolve_precision(start.precision, self._device)),
+            weights_dir=start.weights_dir,
+            cache=_feature_cache(start),
+        )
         self._execution: Execution | None = None
 
     def serve(self) -> None:
@@ -79,6 +85,20 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"CONGEAL_DEVICE is {name!r}, but torch sees no CUDA device; use 'cpu' or 'auto'")
     return device
+
+
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the type that networks compute with; `auto` takes bfloat16 on a GPU and float32 on a CPU."""
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def _feature_cache(start: StartCommand) -> FeatureCache | None:
+    if start.feature_cache_bytes == 0:
+        return None
+    return FeatureCache(start.feature_cache_dir, max_bytes=start.feature_cache_bytes)
 
 
 def main() -> None:

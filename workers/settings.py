@@ -1,16 +1,22 @@
 """Settings of a worker, read from `CONGEAL_*` environment variables."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import NoDecode
 
+from api_schemas.weights import weights_for
 from storage.settings import StorageSettings
 
 
-def _split(lanes: object) -> object:
-    return [lane.strip() for lane in lanes.split(",") if lane.strip()] if isinstance(lanes, str) else lanes
+def _split(names: object) -> object:
+    return [name.strip() for name in names.split(",") if name.strip()] if isinstance(names, str) else names
+
+
+def _backbones(names: list[str]) -> list[str]:
+    weights_for(names)  # refuses unknown names
+    return names
 
 
 class WorkerSettings(StorageSettings):
@@ -39,7 +45,21 @@ class WorkerSettings(StorageSettings):
     )
     device: str = Field(default="auto", description="Where to compute: auto, cpu, cuda or cuda:<n>.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads of a computation; all cores when unset.")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="Numbers that networks compute with; auto is bfloat16 on a GPU, float32 on a CPU."
+    )
+    feature_cache_bytes: int = Field(
+        default=4 * 1024**3,
+        ge=0,
+        description="Size of the folder that keeps features for later jobs, in the data folder; 0 keeps none.",
+    )
     weights_dir: Path | None = Field(default=None, description="Folder with weights, looked at before the hub's cache.")
+    weights_download: bool = Field(
+        default=True, description="Whether a worker may ask the hub for weights, which it does only when it starts."
+    )
+    backbones: Annotated[list[str], NoDecode, BeforeValidator(_split), AfterValidator(_backbones)] = Field(
+        default=[], description="Backbones, separated by commas, whose weights a worker brings when it starts."
+    )
     scratch_dir: Path | None = Field(
         default=None, description="Folder for files of running jobs; in the data folder when unset."
     )
@@ -57,3 +77,8 @@ class WorkerSettings(StorageSettings):
     def resolved_scratch_dir(self) -> Path:
         """Folder for files of running jobs."""
         return self.scratch_dir or self.data_dir / "scratch"
+
+    @property
+    def feature_cache_dir(self) -> Path:
+        """Folder of features kept for later jobs."""
+        return self.data_dir / "cache" / "features"

@@ -49,7 +49,14 @@ class Supervisor:
         self._blobs = blobs
         self._wake = wake
         self._runner = RunnerProcess(
-            StartCommand(device=settings.device, threads=settings.threads, weights_dir=settings.weights_dir),
+            StartCommand(
+                device=settings.device,
+                threads=settings.threads,
+                precision=settings.precision,
+                weights_dir=settings.weights_dir,
+                feature_cache_dir=settings.feature_cache_dir,
+                feature_cache_bytes=settings.feature_cache_bytes,
+            ),
             start_timeout_s=settings.runner_start_timeout_s,
         )
         self._scratch = Scratch(settings.resolved_scratch_dir, self.worker_id)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pydantic import Field, JsonValue
 
-from api_schemas.backbones import BackboneChoice
+from api_schemas.backbones import BackboneChoice, BackboneName, FeatureOptions
 from api_schemas.base import Schema
 from api_schemas.manifest import ResultForm
 
@@ -15,6 +15,10 @@ class MethodParams(Schema):
     backbone: BackboneChoice = Field(
         default="auto",
         description="What describes the images; `auto` takes the best network whose weights are at hand.",
+    )
+    features: FeatureOptions = Field(
+        default_factory=FeatureOptions,
+        description="What of the backbone is read; what is left out, the backbone chooses.",
     )
 
 
@@ -62,9 +66,24 @@ class MethodSummary(Schema):
     links: dict[str, str]
 
 
+class BackboneStatus(Schema):
+    """A backbone that a job can name, and what it takes."""
+
+    name: BackboneName
+    title: str
+    ready: bool = Field(description="Whether a worker has it at hand.")
+    weights: list[str] = Field(description="Entries of the weights catalogue that it needs.")
+    weights_bytes: int = Field(description="Size of these weights.")
+    licenses: list[str] = Field(description="Licences of these weights.")
+    features: FeatureOptions = Field(description="Options that it takes, with its own choices; null where it has none.")
+
+
 class MethodDetail(MethodSummary):
     """A method with the JSON Schema of its parameters and a request to start from."""
 
+    known_backbones: list[BackboneStatus] = Field(
+        description="All backbones. `congeal weights pull <name>` on a worker's machine brings one that is not ready."
+    )
     params_schema: dict[str, JsonValue]
     example: dict[str, JsonValue]
 

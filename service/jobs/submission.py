@@ -8,11 +8,12 @@ from typing import cast
 
 from pydantic import JsonValue, ValidationError
 
-from api_schemas.backbones import WEIGHT_FREE_BACKBONE
+from api_schemas.backbones import BACKBONES, WEIGHT_FREE_BACKBONE, FeatureOptions, completed, faults
 from api_schemas.jobs import JobOptions
 from api_schemas.methods.registry import method_specs
 from api_schemas.methods.spec import MethodParams, MethodSpec
 from api_schemas.problems import FieldError
+from api_schemas.weights import weights_catalogue
 from service.methods.service import preferred_backbone
 from service.problems import (
     INVALID_PARAMS,
@@ -49,7 +50,8 @@ def resolve(options: JobOptions, *, backbones: Sequence[str]) -> ResolvedSubmiss
     spec = _method(options.method)
     params = _params(spec, options.params)
     backbone = _backbone(params.backbone, backbones)
-    resolved = params.model_copy(update={"backbone": backbone}).model_dump(mode="json")
+    features = _features(backbone, params.features)
+    resolved = params.model_copy(update={"backbone": backbone, "features": features}).model_dump(mode="json")
     return ResolvedSubmission(options, spec, cast(dict[str, JsonValue], resolved))
 
 
@@ -89,7 +91,7 @@ def _params(spec: MethodSpec, given: dict[str, JsonValue]) -> MethodParams:
             # Strict, so that "256" or true do not pass for a number.
             return spec.params.model_validate_json(json.dumps(given), strict=True)
         except ValidationError as error:
-            errors = field_errors(error.errors(), given, prefix=("params",), known=spec.params.model_fields)
+            errors = field_errors(error.errors(), given, prefix=("params",), model=spec.params)
     raise ProblemError(INVALID_PARAMS, f"{spec.id}: {summary(errors)}", errors=errors)
 
 
@@ -111,9 +113,24 @@ def _backbone(asked: str, present: Sequence[str]) -> str:
     if asked in present or asked == WEIGHT_FREE_BACKBONE:
         return asked
     at_hand = ", ".join(sorted({*present, WEIGHT_FREE_BACKBONE}))
+    names = BACKBONES[asked].weights
+    size = sum(weights_catalogue()[name].bytes for name in names)
     detail = (
-        f"no worker has the weights of backbone {asked!r}; at hand: {at_hand}. Take one of these or 'auto', or put the "
-        f"weights as {asked}/model.safetensors into the folder that a worker's CONGEAL_WEIGHTS_DIR names and restart it"
+        f"no worker has the weights of backbone {asked!r} ({size / 1e6:.0f} MB); at hand: {at_hand}. Take one of "
+        f"these or 'auto', or run `congeal weights pull {' '.join(names)}` where a worker runs and restart it"
     )
     error = FieldError(pointer=json_pointer("params", "backbone"), code="weights-missing", detail=detail)
     raise ProblemError(WEIGHTS_MISSING, detail, errors=[error])
+
+
+def _features(backbone: str, options: FeatureOptions) -> FeatureOptions:
+    """Fill in what the backbone chooses itself, so that the job shows what was read."""
+    errors = [
+        FieldError(
+            pointer=json_pointer("params", "features", fault.option), code="unfit-feature-option", detail=fault.detail
+        )
+        for fault in faults(backbone, options)
+    ]
+    if errors:
+        raise ProblemError(INVALID_PARAMS, summary(errors), errors=errors)
+    return completed(backbone, options)

@@ -4,9 +4,10 @@ from typing import cast
 
 from pydantic import JsonValue
 
-from api_schemas.backbones import AUTO_PREFERENCE, WEIGHT_FREE_BACKBONE
+from api_schemas.backbones import AUTO_PREFERENCE, BACKBONE_NAMES, BACKBONES, WEIGHT_FREE_BACKBONE, BackboneName
 from api_schemas.methods.registry import method_specs
-from api_schemas.methods.spec import MethodDetail, MethodList, MethodSpec, MethodSummary
+from api_schemas.methods.spec import BackboneStatus, MethodDetail, MethodList, MethodSpec, MethodSummary
+from api_schemas.weights import weights_catalogue
 from service.dependencies import Services
 from service.problems import NOT_FOUND, ProblemError
 from storage.database.repositories.coordination import WorkerRepository
@@ -30,8 +31,10 @@ def describe_method(services: Services, method_id: str) -> MethodDetail:
     if spec is None:
         known = ", ".join(method_specs())
         raise ProblemError(NOT_FOUND, f"there is no method {method_id[:64]!r}; known are: {known}")
+    present = present_backbones(services)
     return MethodDetail(
-        **dict(_summary(spec, present_backbones(services))),
+        **dict(_summary(spec, present)),
+        known_backbones=[_status(name, present) for name in BACKBONE_NAMES],
         params_schema={"$schema": JSON_SCHEMA_DIALECT, **spec.params.model_json_schema()},
         example=_example(spec),
     )
@@ -62,6 +65,20 @@ def _summary(spec: MethodSpec, backbones: list[str]) -> MethodSummary:
         ready=bool(backbones),
         backbones=backbones,
         links={"self": f"/v1/methods/{spec.id}", "jobs": "/v1/jobs"},
+    )
+
+
+def _status(name: BackboneName, present: list[str]) -> BackboneStatus:
+    info = BACKBONES[name]
+    weights = [weights_catalogue()[entry] for entry in info.weights]
+    return BackboneStatus(
+        name=name,
+        title=info.title,
+        ready=name in present,
+        weights=list(info.weights),
+        weights_bytes=sum(entry.bytes for entry in weights),
+        licenses=sorted({entry.license for entry in weights}),
+        features=info.defaults,
     )
 
 

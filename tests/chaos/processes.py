@@ -39,7 +39,11 @@ class WorkerProcess:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "workers"], env=environment, stderr=sink, stdout=sink, start_new_session=True
             )
-        wait_until(lambda: bool(self._registered() - before), timeout_s=START_TIMEOUT_S, what=self.log_text)
+        try:
+            wait_until(lambda: bool(self._registered() - before), timeout_s=START_TIMEOUT_S, what=self.log_text)
+        except BaseException:
+            self.kill()
+            raise
 
     def log_text(self) -> str:
         """Return all that the worker has logged."""

@@ -6,7 +6,11 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 from torch.testing import assert_close
 
-from workers.backbones.timm_vit import TimmVit, normalised
+from api_schemas.backbones import Facet
+from workers.backbones.vit.framing import normalised, spread
+from workers.backbones.vit.log_bins import log_bins
+from workers.backbones.vit.network import View, VitNetwork
+from workers.backbones.vit.saliency import SALIENT_HEADS, attention_saliency
 
 
 def filler(count: int, seed: int) -> Tensor:
@@ -14,7 +18,7 @@ def filler(count: int, seed: int) -> Tensor:
     return (2 * ((31 * k * k + 7919 * k + 1013 * seed) % 10007).double() / 10007 - 1).float()
 
 
-def filled_backbone(*, depth: int, factor: float, stride: int) -> TimmVit:
+def filled_network(*, depth: int, factor: float) -> VitNetwork:
     model = VisionTransformer(
         img_size=32, patch_size=8, embed_dim=12, depth=depth, num_heads=6, mlp_ratio=2, num_classes=0
     ).eval()
@@ -23,43 +27,75 @@ def filled_backbone(*, depth: int, factor: float, stride: int) -> TimmVit:
             parameter.copy_(factor * filler(parameter.numel(), j).view_as(parameter))
             if "norm" in name and name.endswith("weight"):
                 parameter.add_(1)
-    return TimmVit(model, name="filled", stride=stride, facet="key")
+    return VitNetwork(model, digest="")
 
 
-def picture() -> Tensor:
+@pytest.fixture(scope="module")
+def shallow() -> VitNetwork:
+    return filled_network(depth=2, factor=0.2)
+
+
+@pytest.fixture(scope="module")
+def deep() -> VitNetwork:
+    return filled_network(depth=12, factor=0.5)
+
+
+def described(network: VitNetwork, layer: int, facet: Facet, stride: int) -> Tensor:
     y, x = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
-    return torch.stack([torch.sin(0.2 * x + 0.1 * y + c) for c in range(3)])[None]
+    picture = torch.stack([torch.sin(0.2 * x + 0.1 * y + c) for c in range(3)])[None]
+    return network.describe(picture, [View(layer, facet)], stride=stride)[0]
+
+
+def numbers(text: str) -> Tensor:
+    return torch.tensor([float(number) for number in text.split()])
 
 
 @torch.no_grad()
-def test_position_embedding_is_resampled_by_the_official_rule() -> None:
-    prefix, grid = filled_backbone(depth=2, factor=0.2, stride=4).position(5, 5)
+def test_position_embedding_is_resampled_by_the_official_rule(shallow: VitNetwork) -> None:
+    position = shallow.position(5, 5)[0, :, :4]
     expected = {
-        0: [0.203159, 0.141103, 0.108934, 0.051835],
-        12: [-0.093838, -0.128632, 0.001338, -0.03203],
-        24: [-0.13662, -0.148411, -0.149065, -0.147414],
+        0: "-.18525 .132527 .052783 -.024483",
+        1: ".203159 .141103 .108934 .051835",
+        13: "-.093838 -.128632 .001338 -.03203",
+        25: "-.13662 -.148411 -.149065 -.147414",
     }
-    assert_close(prefix[0, 0, :4], torch.tensor([-0.18525, 0.132527, 0.052783, -0.024483]), atol=2e-5, rtol=0)
     for token, values in expected.items():
-        assert_close(grid[0, token, :4], torch.tensor(values), atol=2e-5, rtol=0)
+        assert_close(position[token], numbers(values), atol=2e-5, rtol=0)
 
 
-@torch.no_grad()
-def test_overlapping_keys_match() -> None:
-    keys = filled_backbone(depth=2, factor=0.2, stride=4).tokens(picture()).flatten(2)[0]
+def test_overlapping_keys_match(shallow: VitNetwork) -> None:
+    keys = described(shallow, 1, "key", 4)[0].flatten(1)
     first = "0.655205 0.119261 0.113052 -.284338 .027854 -.339095 .074604 -.316514 .14465 .552622 .447714 -.886721"
     middle = "-1.2135 -.649095 .137597 .522133 .243536 -.142989 -.083817 -.053188 -.492802 -.409938 .103212 -.151725"
-    assert_close(keys[:, 0], torch.tensor([float(v) for v in first.split()]), atol=2e-5, rtol=0)
-    assert_close(keys[:, 12], torch.tensor([float(v) for v in middle.split()]), atol=2e-5, rtol=0)
+    assert_close(keys[:, 0], numbers(first), atol=2e-5, rtol=0)
+    assert_close(keys[:, 12], numbers(middle), atol=2e-5, rtol=0)
 
 
-@torch.no_grad()
-def test_deep_keys_match() -> None:
-    keys = filled_backbone(depth=12, factor=0.5, stride=8).tokens(picture()).flatten(2)[0]
+def test_log_bins_match(shallow: VitNetwork) -> None:
+    binned = log_bins(described(shallow, 1, "key", 4))
+    assert binned.shape == (1, 204, 5, 5)
+    assert float(binned.double().sum()) == pytest.approx(-412.823, rel=1e-5)
+    assert float(binned.double().abs().sum()) == pytest.approx(1895.829, rel=1e-5)
+
+
+def test_saliency_of_the_class_token_matches(deep: VitNetwork) -> None:
+    saliency = attention_saliency(described(deep, 11, "attention", 8), SALIENT_HEADS["dino_vits8"])
+    expected = numbers("0 .484957 .483886 .097601 .436866 .557477 .451409 .505581 1").view(1, 1, 3, 3)
+    assert_close(saliency, expected, atol=1e-4, rtol=0)
+
+
+def test_deep_keys_match(deep: VitNetwork) -> None:
+    keys = described(deep, 11, "key", 8)[0].flatten(1)
     expected = "1.647452 .850110 -.122374 .647874 -.378945 -.013162 .343470 .436220 .424139 .376520 .714333 -.506109"
-    assert_close(keys[:, 4], torch.tensor([float(v) for v in expected.split()]), atol=1e-4, rtol=0)
+    assert_close(keys[:, 4], numbers(expected), atol=1e-4, rtol=0)
 
 
 def test_input_normalisation_matches() -> None:
     pixels = torch.tensor([0.0, 0.5, 1.0]).view(1, 3, 1, 1)
     assert normalised(pixels).flatten().tolist() == pytest.approx([-2.117904, 0.196429, 2.64], abs=1e-5)
+
+
+def test_resampling_of_a_grid_matches() -> None:
+    ramp = torch.arange(5.0).expand(1, 1, 5, 5)
+    expected = numbers("0 .4375 1.0625 1.6875 2.3125 2.9375 3.5625 4").expand(1, 1, 8, 8)
+    assert_close(spread(ramp, (8, 8), patch=8, stride=8), expected, atol=2e-5, rtol=0)

@@ -45,6 +45,22 @@ def test_a_method_describes_its_parameters_and_gives_an_example_that_works(clien
     assert answer.status_code == 202
 
 
+def test_a_method_tells_which_backbones_lack_weights_and_how_large_these_are(
+    client: TestClient, services: Services
+) -> None:
+    register_worker(services, "dense_descriptor", "dino_vits8")
+    known = {
+        backbone["name"]: backbone for backbone in client.get("/v1/methods/nearest_neighbors").json()["known_backbones"]
+    }
+    assert {name for name, backbone in known.items() if backbone["ready"]} == {"dense_descriptor", "dino_vits8"}
+    assert (known["dense_descriptor"]["weights"], known["dense_descriptor"]["weights_bytes"]) == ([], 0)
+    joined = known["sd15+dinov2_vitb14"]
+    assert joined["weights"] == ["sd15", "dinov2_vitb14"]
+    assert joined["weights_bytes"] > 4e9
+    assert joined["licenses"] == ["Apache-2.0", "CreativeML Open RAIL-M"]
+    assert known["dino_vits8"]["features"]["stride"] == 4
+
+
 def test_unknown_methods_are_not_found(client: TestClient) -> None:
     body = problem(client.get("/v1/methods/asics"), "not-found", 404)
     assert all(method in body["detail"] for method in method_specs())

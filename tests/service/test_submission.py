@@ -174,8 +174,42 @@ def test_a_backbone_without_weights(client: TestClient, services: Services) -> N
     answer = client.post("/v1/jobs", json=spec(uploaded_ids(client, 2), params={"backbone": "dinov2_vitb14"}))
     body = problem(answer, "weights-missing", 409)
     assert pointers(body) == ["/params/backbone"]
-    for hint in ("'dinov2_vitb14'", "dense_descriptor, dino_vits8", "CONGEAL_WEIGHTS_DIR"):
+    for hint in ("'dinov2_vitb14'", "dense_descriptor, dino_vits8", "346 MB", "congeal weights pull dinov2_vitb14"):
         assert hint in body["detail"]
+
+
+def test_the_job_shows_what_of_the_backbone_is_read(client: TestClient, services: Services) -> None:
+    register_worker(services, "dense_descriptor", "dino_vits8")
+    job = submit(client, uploaded_ids(client, 2), params={"features": {"layer": 9, "stride": 2}})
+    assert job["params"]["backbone"] == "dino_vits8"
+    read = {name: value for name, value in job["params"]["features"].items() if value is not None}
+    assert read == {"layer": 9, "facet": "key", "stride": 2, "log_bins": False}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "features", "pointer", "says"),
+    [
+        ("dino_vits8", {"layer": 12}, "/params/features/layer", "it has 0 to 11"),
+        ("dino_vits8", {"layer": -1}, "/params/features/layer", "greater than or equal to 0"),
+        ("dino_vits8", {"facet": "keys"}, "/params/features/facet", "'key', 'query', 'value', 'token' or 'attention'"),
+        ("dino_vits8", {"stride": 3}, "/params/features/stride", "use 1, 2, 4, 8"),
+        ("dino_vits8", {"prompt": "a fish"}, "/params/features/prompt", "it takes layer, facet, stride, log_bins"),
+        ("dense_descriptor", {"layer": 1}, "/params/features/layer", "it takes no options"),
+        ("auto", {"timestep": 261}, "/params/features/timestep", "'dino_vits8' has no timestep"),
+        ("dino_vits8", {"layers": 1}, "/params/features/layers", "did you mean 'layer'?"),
+        ("dino_vit", {}, "/params/backbone", "'dinov2_vitb14_reg'"),
+    ],
+)
+def test_what_does_not_fit_the_backbone(
+    client: TestClient, services: Services, backbone: str, features: dict[str, Any], pointer: str, says: str
+) -> None:
+    register_worker(services, "dense_descriptor", "dino_vits8")
+    params = {"backbone": backbone, "features": features}
+    for path in ("/v1/jobs", "/v1/jobs:validate"):
+        answer = client.post(path, json=spec(uploaded_ids(client, 2), params=params))
+        body = problem(answer, "invalid-params", 422)
+        assert pointers(body) == [pointer]
+        assert says in body["errors"][0]["detail"]
 
 
 def test_the_weight_free_backbone_needs_no_worker(client: TestClient) -> None:

@@ -3,7 +3,7 @@ import errno
 import pytest
 import torch
 
-from workers.backbones.weights import WeightsError
+from workers.backbones.weights.errors import WeightsError
 from workers.failures import MAX_DETAIL, describe_failure
 
 

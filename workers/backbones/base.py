@@ -1,11 +1,40 @@
 """What a backbone is: images in, feature maps out."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from api_schemas.backbones import FeatureOptions
+
 RGB_CHANNELS = 3
+MIN_SIDE = 32
+MAX_ASPECT = 16
+
+Tick = Callable[[], None]
+"""Called a few times a second during long computations; may raise, to stop them."""
+
+
+def no_tick() -> None:
+    """Do nothing."""
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how networks are run."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float32
+    """Of weights and activations; features are float32 whatever it is."""
+    batch_pixels: int = 1024 * 1024
+    """Pixels of one pass; at least one image. Bounds the memory that a batch takes."""
+
+    def batches(self, images: Tensor) -> Iterator[Tensor]:
+        """Cut images (N, 3, H, W) into batches of at most `batch_pixels`."""
+        height, width = images.shape[-2:]
+        yield from torch.split(images, max(1, self.batch_pixels // (height * width)))
 
 
 class Backbone(ABC):
@@ -13,24 +42,35 @@ class Backbone(ABC):
 
     Attributes:
         name: as users type it, one of `api_schemas.backbones.BACKBONE_NAMES`.
+        options: what of the network describes a place, complete.
         stride: side of a feature cell in pixels of the given image.
         dim: channels C of the features.
+        identity: tells apart any two backbones that may describe the same image differently: name, options, weights,
+            precision. A key of caches.
     """
 
     name: str
+    options: FeatureOptions
     stride: int
     dim: int
+    identity: str
 
     @abstractmethod
-    def extract(self, images: Tensor) -> Tensor:
+    def extract(self, images: Tensor, *, tick: Tick = no_tick) -> Tensor:
         """Describe images.
 
         Args:
-            images: (N, 3, H, W) RGB in [0, 1], on the backbone's device; any H and W of at least 32.
+            images: (N, 3, H, W) RGB in [0, 1], on the backbone's device; sides of at least 32 pixels, the longer one
+                at most 16 times the shorter.
+            tick: called during the work.
 
         Returns:
-            (N, C, h, w) float32; the h x w cells have equal size and cover the whole image, h = round(H / stride),
-            w = round(W / stride). Every image is described by itself: batches do not change the result's meaning.
+            (N, C, h, w) float32, not normalised unless the class says so; the h x w cells have equal size and cover
+            the whole image, h = round(H / stride), w = round(W / stride). Every image is described by itself: batches
+            do not change the result's meaning.
+
+        Raises:
+            ValueError: the images cannot be described; says why.
         """
 
 
@@ -38,11 +78,17 @@ def check_images(images: Tensor) -> None:
     """Refuse what `Backbone.extract` cannot describe.
 
     Raises:
-        ValueError: not a batch of RGB images, not floating point, or a side below 32 pixels.
+        ValueError: not a batch of RGB images, not floating point, too small, or too long and thin.
     """
     if images.ndim != 4 or images.shape[1] != RGB_CHANNELS or not torch.is_floating_point(images):
         raise ValueError(
             f"images have shape {tuple(images.shape)} and type {images.dtype}; give (N, 3, H, W) floats in [0, 1]"
         )
-    if min(images.shape[-2:]) < 32:
-        raise ValueError(f"images are {images.shape[-1]} x {images.shape[-2]} pixels; give at least 32 x 32")
+    height, width = images.shape[-2:]
+    if min(height, width) < MIN_SIDE:
+        raise ValueError(f"images are {width} x {height} pixels; give at least {MIN_SIDE} x {MIN_SIDE}")
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        raise ValueError(
+            f"images are {width} x {height} pixels; the longer side may be at most {MAX_ASPECT} times the shorter, "
+            "crop or pad them"
+        )

@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, conv2d, normalize, pad
 
-from workers.backbones.base import Backbone, check_images
+from api_schemas.backbones import FeatureOptions
+from workers.backbones.base import Backbone, Compute, Tick, check_images, no_tick
 
+# Counts changes of what the numbers mean, so that no cache mixes them up.
+REVISION = 1
 STRIDE = 4
 REFERENCE_SIDE = 256
 ORIENTATIONS = 6
@@ -48,13 +51,26 @@ class DenseDescriptor(Backbone):
     """Multi-scale dense gradient histograms with lightness and colour contrast; always at hand."""
 
     name = "dense_descriptor"
+    options = FeatureOptions()
     stride = STRIDE
     dim = DIM
 
+    def __init__(self, compute: Compute | None = None) -> None:
+        """Describe within `compute`'s bounds of memory, always in float32."""
+        self._compute = compute or Compute()
+        self.identity = f"{self.name} v{REVISION} {self._compute.device.type}"
+
     @torch.no_grad()
-    def extract(self, images: Tensor) -> Tensor:
+    def extract(self, images: Tensor, *, tick: Tick = no_tick) -> Tensor:
         """Describe images; see `Backbone.extract`. Vectors have length 1 (0 where the whole frame is flat)."""
         check_images(images)
+        described = []
+        for batch in self._compute.batches(images):
+            described.append(self._extract(batch))
+            tick()
+        return torch.cat(described)
+
+    def _extract(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
         size = (round(height / STRIDE), round(width / STRIDE))
         scale = max(height, width) / REFERENCE_SIDE

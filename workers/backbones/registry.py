@@ -1,15 +1,33 @@
 """Which backbones this machine has, and the loaded ones."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
-
-from api_schemas.backbones import AUTO_PREFERENCE, BACKBONE_NAMES, WEIGHT_FREE_BACKBONE
-from workers.backbones.base import Backbone
+from api_schemas.backbones import (
+    AUTO_PREFERENCE,
+    BACKBONE_NAMES,
+    BACKBONES,
+    WEIGHT_FREE_BACKBONE,
+    FeatureOptions,
+    completed,
+)
+from workers.backbones.base import Backbone, Compute
 from workers.backbones.dense_descriptor import DenseDescriptor
-from workers.backbones.weights import WEIGHTS, find_weights
+from workers.backbones.weights.folder import WeightsFolder, find_weights, open_weights
+
+if TYPE_CHECKING:
+    from workers.backbones.cache import FeatureCache
+    from workers.backbones.diffusion.stable_diffusion import StableDiffusion
+    from workers.backbones.diffusion.multilayer import SdBackbone
+    from workers.backbones.vit.network import VitNetwork
 
 AUTO = "auto"
+DEFAULT_OPTIONS = FeatureOptions()
+
+N = TypeVar("N")
 
 
 def available(weights_dir: Path | None) -> list[str]:
@@ -18,13 +36,21 @@ def available(weights_dir: Path | None) -> list[str]:
 
 
 class BackboneProvider:
-    """Loads each backbone once and keeps it on the device."""
+    """Loads each network once and keeps it on the device.
 
-    def __init__(self, *, device: torch.device | str = "cpu", weights_dir: Path | None = None) -> None:
+    Attributes:
+        cache: features of images that were described before, or None.
+    """
+
+    def __init__(
+        self, *, compute: Compute | None = None, weights_dir: Path | None = None, cache: FeatureCache | None = None
+    ) -> None:
         """Look for weights in `weights_dir` before the hub's cache."""
-        self._device = torch.device(device)
+        self.cache = cache
+        self._compute = compute or Compute()
         self._weights_dir = weights_dir
-        self._loaded: dict[str, Backbone] = {}
+        self._vits: dict[str, VitNetwork] = {}
+        self._diffusion: dict[str, StableDiffusion] = {}
 
     def available(self) -> list[str]:
         """Name the backbones at hand."""
@@ -36,27 +62,65 @@ class BackboneProvider:
             return choice
         return next(name for name in AUTO_PREFERENCE if _at_hand(name, self._weights_dir))
 
-    def get(self, choice: str) -> Backbone:
-        """Return a backbone by name, or the best one for `auto`; loaded on first use.
+    def get(self, choice: str, options: FeatureOptions = DEFAULT_OPTIONS) -> Backbone:
+        """Return a backbone by name, or the best one for `auto`; its networks are loaded on first use.
 
         Raises:
-            ValueError: no backbone has this name.
+            ValueError: no backbone has this name, or an option does not fit it; lists what there is.
             WeightsError: its weights are missing or damaged.
         """
         name = self.resolve(choice)
-        if name not in self._loaded:
-            self._loaded[name] = self._load(name)
-        return self._loaded[name]
-
-    def _load(self, name: str) -> Backbone:
-        if name == WEIGHT_FREE_BACKBONE:
-            return DenseDescriptor()
-        if name not in WEIGHTS:
+        if name not in BACKBONES:
             raise ValueError(f"no backbone is called {name!r}; use one of {', '.join((AUTO, *BACKBONE_NAMES))}")
-        from workers.backbones.timm_vit import load_timm_vit  # timm takes longer to import than torch
+        return self._make(name, completed(name, options))
 
-        return load_timm_vit(WEIGHTS[name], self._weights_dir, self._device)
+    def _make(self, name: str, options: FeatureOptions) -> Backbone:
+        """Build a backbone from complete options; networks are shared, so this is cheap once they are loaded."""
+        if name == WEIGHT_FREE_BACKBONE:
+            return DenseDescriptor(self._compute)
+        if name == "sd15":
+            return self._multilayer(options)
+        if name == "sd15_dift":
+            return self._dift(options)
+        if name == "sd15+dinov2_vitb14":
+            return self._fusion(options)
+        return self._vit(name, options)
+
+    # timm, diffusers and transformers take longer to import than torch: they are imported on first use.
+
+    def _vit(self, name: str, options: FeatureOptions) -> Backbone:
+        from workers.backbones.vit.backbone import VitBackbone
+        from workers.backbones.vit.network import load_vit
+
+        network = self._once(self._vits, name, lambda folder: load_vit(folder, self._compute))
+        return VitBackbone(network, name=name, options=options, compute=self._compute)
+
+    def _dift(self, options: FeatureOptions) -> Backbone:
+        from workers.backbones.diffusion.dift import DiftBackbone
+
+        return DiftBackbone(self._stable_diffusion(), options)
+
+    def _multilayer(self, options: FeatureOptions) -> SdBackbone:
+        from workers.backbones.diffusion.multilayer import SdBackbone
+
+        return SdBackbone(self._stable_diffusion(), options)
+
+    def _fusion(self, options: FeatureOptions) -> Backbone:
+        from workers.backbones.diffusion.fusion import SdDinoBackbone
+
+        dino = self.get("dinov2_vitb14", FeatureOptions(stride=14))
+        return SdDinoBackbone(self._multilayer(options), dino)
+
+    def _stable_diffusion(self) -> StableDiffusion:
+        from workers.backbones.diffusion.loading import load_stable_diffusion
+
+        return self._once(self._diffusion, "sd15", lambda folder: load_stable_diffusion(folder, self._compute))
+
+    def _once(self, loaded: dict[str, N], name: str, load: Callable[[WeightsFolder], N]) -> N:
+        if name not in loaded:
+            loaded[name] = load(open_weights(name, self._weights_dir))
+        return loaded[name]
 
 
 def _at_hand(name: str, weights_dir: Path | None) -> bool:
-    return name == WEIGHT_FREE_BACKBONE or find_weights(WEIGHTS[name], weights_dir) is not None
+    return all(find_weights(entry, weights_dir) is not None for entry in BACKBONES[name].weights)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from workers.matching.nearest import Matches, confidence, refine_matches
+from workers.backbones.base import Tick, no_tick
+from workers.matching.nearest import Nearest, nearest_both_ways
+from workers.matching.parts import grid_parts
+from workers.matching.soft_argmax import Softness, soft_places
+from workers.matching.subpixel import refine_matches
+from workers.matching.trust import confidence, passes_ratio, return_distance
 
-_CHUNK_ELEMENTS = 1 << 22
-_RIVAL_BLOCKS = 8
-_MARGIN_TEMPERATURE = 0.05
+MUTUAL_CELLS = 2.0
+"""How far from its start the way back may end for a match to count as mutual."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,8 @@ class DenseMap:
     """Where each cell of one map lies in the other.
 
     Attributes:
-        points: (h, w, 2) places (x, y) in the other map, [0, 1] over its whole width and height.
-        confidence: (h, w) in [0, 1].
+        points: (h, w, 2) places (x, y) in the other map, [0, 1] over its whole width and height; NaN where none.
+        confidence: (h, w) in [0, 1]; 0 where there is no place.
     """
 
     points: Tensor
@@ -30,97 +33,90 @@ class DenseMap:
 
 
 @dataclass(frozen=True)
-class Nearest:
-    """For each of P cells the most similar of Q others, its cosine, and that of the best rival elsewhere."""
+class MatchOptions:
+    """How cells are matched.
 
+    Attributes:
+        softness: how similarities are read softly; None takes the most similar cell.
+        subpixel: refine the place of the most similar cell by a parabola through the cosines.
+        mutual_only: keep only cells whose way back ends within 2 cells of their start.
+        ratio: keep only cells whose cosine distance is below this share of their best rival's elsewhere; None keeps all.
+    """
+
+    softness: Softness | None = None
+    subpixel: bool = True
+    mutual_only: bool = False
+    ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Where P cells lie in the other map: at `cells` (P, 2), (column, row), within cell number `index` (P,)."""
+
+    cells: Tensor
     index: Tensor
     similarity: Tensor
     rival: Tensor
 
 
-def _no_tick() -> None:
-    """Do nothing."""
-
-
 def match_maps(
-    first: Tensor, second: Tensor, *, subpixel: bool = True, tick: Callable[[], None] = _no_tick
+    first: Tensor, second: Tensor, options: MatchOptions | None = None, *, tick: Tick = no_tick
 ) -> tuple[DenseMap, DenseMap]:
     """Match two feature maps (C, h, w) and (C, k, l) both ways by cosine.
-
-    Confidence is the product of the cosine, of how close the way back comes to its start (mutual neighbours lose
-    nothing), and of how clearly the match beats its best rival elsewhere in the other map (a tie halves it).
 
     Args:
         first: feature map.
         second: feature map with as many channels.
-        subpixel: refine places between cells by a parabola through the cosines.
+        options: how; the most similar cells if None.
         tick: called after every chunk, at least every few tenths of a second; may raise.
 
     Returns:
         The map from first to second, and the map from second to first.
     """
-    table_first, table_second = (normalize(maps.flatten(1), dim=0).T.contiguous() for maps in (first, second))
-    there = nearest_with_rival(table_first, table_second, width=second.shape[2], tick=tick)
-    back = nearest_with_rival(table_second, table_first, width=first.shape[2], tick=tick)
-    return (
-        _dense(first, second, table_first, there, back, subpixel=subpixel),
-        _dense(second, first, table_second, back, there, subpixel=subpixel),
+    options = options or MatchOptions()
+    first, second = normalize(first, dim=0), normalize(second, dim=0)
+    there, back = nearest_both_ways(
+        _table(first),
+        _table(second),
+        first_parts=grid_parts(*first.shape[1:], device=first.device),
+        second_parts=grid_parts(*second.shape[1:], device=second.device),
+        tick=tick,
     )
+    placed, returned = _placed(first, second, there, options, tick), _placed(second, first, back, options, tick)
+    return _dense(first, second, placed, returned, options), _dense(second, first, returned, placed, options)
 
 
-def nearest_with_rival(first: Tensor, second: Tensor, *, width: int, tick: Callable[[], None] = _no_tick) -> Nearest:
-    """Find the nearest of unit vectors (Q, C) for each of (P, C), in chunks; never holds the P x Q matrix.
-
-    Args:
-        first: (P, C) unit vectors.
-        second: (Q, C) unit vectors of a row-major grid.
-        width: columns of that grid.
-        tick: called after every chunk.
-
-    Returns:
-        The rival is the best in another part of the grid: parts are an 8 x 8 partition, and those that touch the
-        winner's part do not count. -1 where there is no other part.
-    """
-    block = _block_of_cells(len(second) // width, width, device=second.device)
-    near = _touching(int(block.max()) + 1)
-    order = torch.argsort(block, stable=True)
-    sizes = torch.bincount(block, minlength=len(near)).tolist()
-    chunk = max(1, _CHUNK_ELEMENTS // len(second))
-    results = []
-    for begin in range(0, len(first), chunk):
-        cosine = first[begin : begin + chunk] @ second[order].T
-        best = torch.stack([part.max(dim=1).values for part in torch.split(cosine, sizes, dim=1)], dim=1)
-        similarity, index = cosine.max(dim=1)
-        index = order[index]
-        rival = best.masked_fill(near.to(best.device)[block[index]], -1.0).max(dim=1).values
-        results.append((index, similarity, rival))
-        tick()
-    index, similarity, rival = (torch.cat(parts) for parts in zip(*results, strict=True))
-    return Nearest(index, similarity, rival)
+def _table(maps: Tensor) -> Tensor:
+    return maps.flatten(1).T.contiguous()
 
 
-def _dense(source: Tensor, target: Tensor, table: Tensor, there: Nearest, back: Nearest, *, subpixel: bool) -> DenseMap:
-    (height, width), (rows, columns) = source.shape[1:], target.shape[1:]
-    if subpixel:
-        cells = refine_matches(table, target, there.index)
+def _placed(source: Tensor, target: Tensor, nearest: Nearest, options: MatchOptions, tick: Tick) -> _Placed:
+    rows, columns = target.shape[1:]
+    table = _table(source)
+    if options.softness is not None:
+        cells = soft_places(table, target, options.softness, tick=tick)
+        column, row = cells.round().long().unbind(dim=1)
+        index = row.clamp(0, rows - 1) * columns + column.clamp(0, columns - 1)
+        return _Placed(cells, index, (table * _table(target)[index]).sum(dim=1), nearest.rival)
+    index = nearest.index
+    if options.subpixel:
+        cells = refine_matches(table, target, index)
     else:
-        cells = torch.stack([there.index % columns, there.index // columns], dim=1).float()
-    points = (cells + 0.5) / cells.new_tensor([columns, rows])
-    trust = confidence(Matches(there.index, there.similarity, back.index[there.index]), width=width)
-    trust = trust * torch.sigmoid((there.similarity - there.rival) / _MARGIN_TEMPERATURE)
-    return DenseMap(points.reshape(height, width, 2), trust.reshape(height, width))
+        cells = torch.stack([index % columns, index // columns], dim=1).float()
+    return _Placed(cells, index, nearest.similarity, nearest.rival)
 
 
-def _block_of_cells(height: int, width: int, *, device: torch.device) -> Tensor:
-    """Part (height * width,) of an 8 x 8 partition, row-major, in which each cell lies."""
-    rows = torch.arange(height, device=device) * _RIVAL_BLOCKS // max(height, _RIVAL_BLOCKS)
-    columns = torch.arange(width, device=device) * _RIVAL_BLOCKS // max(width, _RIVAL_BLOCKS)
-    return (rows.unsqueeze(1) * _RIVAL_BLOCKS + columns).flatten()
-
-
-def _touching(parts: int) -> Tensor:
-    """Which parts (parts, parts) of the partition are the same or touch."""
-    number = torch.arange(parts)
-    row, column = number // _RIVAL_BLOCKS, number % _RIVAL_BLOCKS
-    gap = torch.maximum((row[:, None] - row).abs(), (column[:, None] - column).abs())
-    return gap <= 1
+def _dense(source: Tensor, target: Tensor, there: _Placed, back: _Placed, options: MatchOptions) -> DenseMap:
+    (height, width), (rows, columns) = source.shape[1:], target.shape[1:]
+    distance = return_distance(back.index[there.index], width=width)
+    kept = torch.ones_like(distance, dtype=torch.bool)
+    if options.mutual_only:
+        kept &= distance <= MUTUAL_CELLS
+    if options.ratio is not None:
+        kept &= passes_ratio(there.similarity, there.rival, options.ratio)
+    points = (there.cells + 0.5) / there.cells.new_tensor([columns, rows])
+    trust = confidence(there.similarity, there.rival, distance)
+    return DenseMap(
+        points.masked_fill(~kept.unsqueeze(1), torch.nan).reshape(height, width, 2),
+        trust.masked_fill(~kept, 0.0).reshape(height, width),
+    )

@@ -8,8 +8,27 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-_BLOCK_ELEMENTS = 1 << 22
-_RETURN_SIGMA_CELLS = 2.0
+from workers.backbones.base import Tick, no_tick
+from workers.matching.chunks import chunk_rows
+from workers.matching.parts import Parts, in_order
+
+NO_SIMILARITY = -1.0
+"""Of a pair that does not exist: the least that a cosine can be."""
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """For each of P descriptors the most similar of Q others.
+
+    Attributes:
+        index: (P,) the nearest of the others; on ties the first of the first part.
+        similarity: (P,) cosine of the pair.
+        rival: (P,) the highest cosine in a part of the others that does not touch the nearest's; -1 without such.
+    """
+
+    index: Tensor
+    similarity: Tensor
+    rival: Tensor
 
 
 @dataclass(frozen=True)
@@ -34,7 +53,12 @@ class Matches:
 
 
 def match(
-    first: Tensor, second: Tensor, *, first_mask: Tensor | None = None, second_mask: Tensor | None = None
+    first: Tensor,
+    second: Tensor,
+    *,
+    first_mask: Tensor | None = None,
+    second_mask: Tensor | None = None,
+    tick: Tick = no_tick,
 ) -> Matches:
     """Nearest neighbours both ways between descriptors (P, C) and (Q, C), without holding the P x Q matrix.
 
@@ -43,15 +67,16 @@ def match(
         second: (Q, C).
         first_mask: (P,) bool, the descriptors that take part; all if None.
         second_mask: (Q,) bool.
+        tick: called after every chunk.
     """
     rows, columns = _chosen(first, first_mask), _chosen(second, second_mask)
     index = torch.full((len(first),), -1, dtype=torch.long, device=first.device)
     back = index.clone()
-    similarity = torch.full((len(first),), -1.0, device=first.device)
+    similarity = torch.full((len(first),), NO_SIMILARITY, device=first.device)
     if len(rows) == 0 or len(columns) == 0:
         return Matches(index, similarity, back)
-    forward, best, backward = _nearest_both_ways(normalize(first[rows], dim=1), normalize(second[columns], dim=1))
-    index[rows], similarity[rows], back[rows] = columns[forward], best, rows[backward[forward]]
+    there, home = nearest_both_ways(normalize(first[rows], dim=1), normalize(second[columns], dim=1), tick=tick)
+    index[rows], similarity[rows], back[rows] = columns[there.index], there.similarity, rows[home.index[there.index]]
     return Matches(index, similarity, back)
 
 
@@ -64,73 +89,84 @@ def match_brute_force(first: Tensor, second: Tensor, *, first_mask: Tensor, seco
     similarity = cosine.gather(1, forward.unsqueeze(1)).squeeze(1)
     return Matches(
         forward.masked_fill(missing, -1),
-        similarity.masked_fill(missing, -1.0),
+        similarity.masked_fill(missing, NO_SIMILARITY),
         backward[forward].masked_fill(missing, -1),
     )
 
 
-def confidence(matches: Matches, *, width: int) -> Tensor:
-    """How far to trust each match (P,), in [0, 1], when the first set is a row-major grid of cells.
+@torch.no_grad()
+def nearest_both_ways(
+    first: Tensor,
+    second: Tensor,
+    *,
+    first_parts: Parts | None = None,
+    second_parts: Parts | None = None,
+    tick: Tick = no_tick,
+) -> tuple[Nearest, Nearest]:
+    """Find nearest neighbours and rivals of unit vectors (P, C) among (Q, C), and of the second among the first.
 
-    The cosine (negative counts as 0) times exp(-d^2 / (2 sigma^2)), d the distance in cells between the
-    descriptor and where its partner's nearest lies; sigma is 2 cells, so mutual neighbours lose nothing.
-    """
-    own = torch.arange(len(matches.index), device=matches.index.device)
-    gap = torch.stack([own % width - matches.back % width, own // width - matches.back // width]).float()
-    trust = torch.exp(-gap.square().sum(dim=0) / (2 * _RETURN_SIGMA_CELLS**2))
-    return torch.where(matches.index >= 0, matches.similarity.clamp(0, 1) * trust, torch.zeros_like(trust))
-
-
-def refine_matches(first: Tensor, second_map: Tensor, index: Tensor) -> Tensor:
-    """Sub-pixel partners: a parabola through the cosines of the partner's four neighbours, per axis.
+    The P x Q similarities are computed once, a chunk of rows at a time, and of each chunk only the highest in every
+    part is kept, of its rows and of its columns. Which descriptor it was is then looked for in the best part alone.
 
     Args:
-        first: (P, C) descriptors.
-        second_map: (C, h, w) the map in which `index` counts row-major.
-        index: (P,) partners, all >= 0.
+        first: (P, C) unit vectors, P >= 1.
+        second: (Q, C) unit vectors, Q >= 1.
+        first_parts: of the first set; without, no rivals are sought.
+        second_parts: of the second set.
+        tick: called after every chunk.
 
     Returns:
-        (P, 2) cell positions (column, row), within half a cell of the partner's centre.
+        Of the first set among the second, P long, and of the second among the first, Q long.
     """
-    channels, height, width = second_map.shape
-    table = normalize(second_map.reshape(channels, -1), dim=0)
-    unit = normalize(first, dim=1)
-    column, row = index % width, index // width
+    first_parts = first_parts or in_order(len(first), device=first.device)
+    second_parts = second_parts or in_order(len(second), device=second.device)
+    members = second_parts.members()
+    order = torch.cat(members)
+    table = second[order].T
+    there = first.new_full((len(first), len(members)), -torch.inf)
+    back = first.new_full((len(first_parts.touching), len(second)), -torch.inf)
+    for part, own in enumerate(first_parts.members()):
+        for rows in own.split(chunk_rows(len(second))):
+            cosine = first[rows] @ table
+            there[rows] = _best_of_parts(cosine, members)
+            back[part] = torch.maximum(back[part], cosine.amax(dim=0))
+            tick()
+    return (
+        _found(first, second, there, second_parts, tick),
+        _found(second, first, back[:, torch.argsort(order)].T, first_parts, tick),
+    )
 
-    def cosine(dx: int, dy: int) -> Tensor:
-        at = (row + dy).clamp(0, height - 1) * width + (column + dx).clamp(0, width - 1)
-        return (unit * table[:, at].T).sum(dim=1)
 
-    centre = cosine(0, 0)
-    x = column + _parabola_peak(cosine(-1, 0), centre, cosine(1, 0))
-    y = row + _parabola_peak(cosine(0, -1), centre, cosine(0, 1))
-    return torch.stack([x, y], dim=1)
+def nearest_brute_force(first: Tensor, second: Tensor, second_parts: Parts) -> Nearest:
+    """What `nearest_both_ways` says of the first set, written plainly with the whole similarity matrix."""
+    cosine = first @ second.T
+    similarity, index = cosine.max(dim=1)
+    near = second_parts.touching[second_parts.label[index]][:, second_parts.label]
+    return Nearest(index, similarity, cosine.masked_fill(near, NO_SIMILARITY).max(dim=1).values)
 
 
-def _parabola_peak(before: Tensor, centre: Tensor, after: Tensor) -> Tensor:
-    curvature = (2 * centre - before - after).clamp(min=1e-6)
-    return ((after - before) / (2 * curvature)).clamp(-0.5, 0.5)
+def _best_of_parts(cosine: Tensor, members: list[Tensor]) -> Tensor:
+    """Highest (B, K) of rows (B, Q), whose columns stand in the order of the members of K parts."""
+    blocks = cosine.split([len(part) for part in members], dim=1)
+    nothing = cosine.new_full((len(cosine),), -torch.inf)
+    return torch.stack([block.amax(dim=1) if block.shape[1] else nothing for block in blocks], dim=1)
+
+
+def _found(queries: Tensor, others: Tensor, bests: Tensor, parts: Parts, tick: Tick) -> Nearest:
+    """The nearest of (P, C) among (Q, C), given the highest cosine (P, K) in each part of the others."""
+    part = bests.argmax(dim=1)
+    rival = bests.masked_fill(parts.touching[part], NO_SIMILARITY).amax(dim=1).clamp(min=NO_SIMILARITY)
+    index, similarity = torch.zeros_like(part), torch.zeros_like(rival)
+    asking = Parts(part, parts.touching).members()
+    for candidates, asked in zip(parts.members(), asking, strict=True):
+        for rows in asked.split(chunk_rows(len(candidates))):
+            similarity[rows], at = (queries[rows] @ others[candidates].T).max(dim=1)
+            index[rows] = candidates[at]
+        tick()
+    return Nearest(index, similarity, rival)
 
 
 def _chosen(descriptors: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None:
         return torch.arange(len(descriptors), device=descriptors.device)
     return mask.nonzero().squeeze(1)
-
-
-def _nearest_both_ways(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """For each of the first set its nearest and the cosine; for each of the second its nearest."""
-    block = max(1, _BLOCK_ELEMENTS // len(second))
-    forward, best = [], []
-    back_best = torch.full((len(second),), -2.0, device=first.device)
-    backward = torch.zeros(len(second), dtype=torch.long, device=first.device)
-    for begin in range(0, len(first), block):
-        cosine = first[begin : begin + block] @ second.T
-        values, indices = cosine.max(dim=1)
-        forward.append(indices)
-        best.append(values)
-        values, indices = cosine.max(dim=0)
-        better = values > back_best
-        back_best = torch.where(better, values, back_best)
-        backward = torch.where(better, indices + begin, backward)
-    return torch.cat(forward), torch.cat(best), backward

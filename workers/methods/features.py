@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from workers.backbones.base import Backbone
+from workers.backbones.base import Backbone, Tick, no_tick
+from workers.backbones.cache import FeatureCache, extract_cached
 from workers.imaging.frames import WorkingFrames, letterboxed
 from workers.methods.base import InputImage
 from workers.run_context import Run
@@ -48,6 +49,10 @@ class Heartbeat:
         self._last = (step, total)
         self._run.step(step, total, state=state, **metrics)
 
+    def log(self, message: str) -> None:
+        """Tell the user something."""
+        self._run.log(message)
+
     def beat(self) -> None:
         """Show life within a step.
 
@@ -62,16 +67,19 @@ def frame_cells(backbone: Backbone, size: int) -> int:
     return min(MAX_CELLS, round(size / backbone.stride))
 
 
-def describe(backbone: Backbone, picture: Tensor, *, cells: int) -> Tensor:
+def describe(backbone: Backbone, picture: Tensor, *, cells: int, tick: Tick = no_tick) -> Tensor:
     """Features (1, C, cells, cells) of a frame (1, 3, S, S)."""
-    features = backbone.extract(picture)
-    if features.shape[-1] >= cells:
-        return adaptive_avg_pool2d(features, cells)
-    return interpolate(features, (cells, cells), mode="bilinear")
+    return _in_cells(backbone.extract(picture, tick=tick), cells)
 
 
 def describe_set(
-    backbone: Backbone, images: Sequence[InputImage], *, size: int, device: torch.device, pulse: Heartbeat
+    backbone: Backbone,
+    images: Sequence[InputImage],
+    *,
+    size: int,
+    device: torch.device,
+    pulse: Heartbeat,
+    cache: FeatureCache | None = None,
 ) -> tuple[WorkingFrames, Tensor]:
     """Letterbox images into frames of `size` pixels a side and describe them: frames and features (N, C, c, c).
 
@@ -79,19 +87,31 @@ def describe_set(
         ValueError: fewer than two of the images show anything; names the blank ones.
     """
     frames = letterboxed([image.rgb for image in images], size, device)
-    features = describe_frames(backbone, frames, pulse)
+    features = describe_frames(backbone, frames, pulse, cache)
     require_structure(features, [image.name for image in images])
     return frames, features
 
 
-def describe_frames(backbone: Backbone, frames: WorkingFrames, pulse: Heartbeat) -> Tensor:
-    """Features (N, C, cells, cells) of all frames, one at a time."""
+def describe_frames(
+    backbone: Backbone, frames: WorkingFrames, pulse: Heartbeat, cache: FeatureCache | None = None
+) -> Tensor:
+    """Features (N, C, cells, cells) of all frames, one at a time; those in the cache are not computed again."""
     count, cells = len(frames.pictures), frame_cells(backbone, frames.size)
-    described = []
+    described, known = [], 0
     for index in range(count):
-        described.append(describe(backbone, frames.pictures[index : index + 1], cells=cells))
+        features, hits = extract_cached(backbone, frames.pictures[index : index + 1], cache, tick=pulse.beat)
+        described.append(_in_cells(features, cells))
+        known += hits
         pulse.step(index + 1, count)
+    if known:
+        pulse.log(f"Features of {known} of {count} images were at hand from an earlier job.")
     return torch.cat(described)
+
+
+def _in_cells(features: Tensor, cells: int) -> Tensor:
+    if features.shape[-1] >= cells:
+        return adaptive_avg_pool2d(features, cells)
+    return interpolate(features, (cells, cells), mode="bilinear")
 
 
 def require_structure(features: Tensor, names: Sequence[str]) -> None:

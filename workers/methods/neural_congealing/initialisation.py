@@ -17,8 +17,9 @@ from workers.geometry.synchronisation import (
     synchronise_signs,
     synchronise_similarities,
 )
-from workers.matching.nearest import match, refine_matches
+from workers.matching.nearest import match
 from workers.matching.ransac import SimilarityFit, robust_similarity
+from workers.matching.subpixel import refine_matches
 from workers.methods.neural_congealing.views import Frame
 
 _CELLS = 32

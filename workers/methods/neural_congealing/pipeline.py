@@ -32,8 +32,15 @@ class NeuralCongealing(Method[NeuralCongealingParams]):
         """Align `images`; see `Method.run`. Checkpoints hold the optimisation; features are computed again."""
         pulse = Heartbeat(run)
         pulse.stage("features")
-        backbone = self.backbones.get(params.backbone)
-        frames, features = describe_set(backbone, images, size=params.working_size, device=run.device, pulse=pulse)
+        backbone = self.backbones.get(params.backbone, params.features)
+        frames, features = describe_set(
+            backbone,
+            images,
+            size=params.working_size,
+            device=run.device,
+            pulse=pulse,
+            cache=self.backbones.cache,
+        )
         cells = features.shape[-1]
         result = align(
             features,

@@ -1,0 +1,61 @@
+"""The catalogue names networks that exist, with the sizes that they have."""
+
+import pytest
+
+from api_schemas.backbones import BACKBONES
+from api_schemas.weights import backbones_with, size_text, weights_catalogue, weights_for
+
+CATALOGUE = weights_catalogue()
+OF_TIMM = {name: entry for name, entry in CATALOGUE.items() if entry.architecture}
+HEADER_SHARE = 0.01
+FLOAT32_BYTES = 4
+
+
+def test_every_backbone_has_its_weights_and_no_weights_are_without_a_backbone() -> None:
+    needed = {name for info in BACKBONES.values() for name in info.weights}
+    assert needed == set(CATALOGUE)
+    assert all(backbones_with(name) for name in CATALOGUE)
+
+
+@pytest.mark.parametrize("name", OF_TIMM)
+def test_timm_has_the_architecture_the_source_the_license_and_the_size(name: str) -> None:
+    import timm
+    import torch
+
+    entry = OF_TIMM[name]
+    with torch.device("meta"):
+        model = timm.create_model(entry.architecture, pretrained=False)
+    assert model.pretrained_cfg["hf_hub_id"] == entry.hub
+    assert (
+        model.pretrained_cfg["license"]
+        == {"Apache-2.0": "apache-2.0", "DINOv3 License": "dinov3-license"}[entry.license]
+    )
+    parameters = sum(tensor.numel() for tensor in model.state_dict().values())
+    assert entry.bytes == pytest.approx(FLOAT32_BYTES * parameters, rel=HEADER_SHARE)
+    assert entry.bytes > FLOAT32_BYTES * parameters
+
+
+def test_only_safetensors_configurations_and_vocabularies_are_brought() -> None:
+    kinds = {file.path.rpartition(".")[2] for entry in CATALOGUE.values() for file in entry.files}
+    assert kinds == {"safetensors", "json", "txt"}
+
+
+def test_every_checksum_stands_once_and_all_of_stable_diffusion_is_pinned() -> None:
+    sums = [file.sha256 for entry in CATALOGUE.values() for file in entry.files if file.sha256]
+    assert len(sums) == len(set(sums))
+    assert all(file.sha256 for file in CATALOGUE["sd15"].files)
+
+
+def test_names_of_weights_and_of_backbones_stand_for_weights() -> None:
+    assert weights_for(["sd15_dift", "sd15+dinov2_vitb14", "sd15"]) == ["sd15", "dinov2_vitb14"]
+    assert weights_for(["dense_descriptor"]) == []
+
+
+def test_an_unknown_name_is_told_with_the_nearest_one_and_all_others() -> None:
+    with pytest.raises(ValueError, match=r"'dinov2_vitb14_rge'; did you mean 'dinov2_vitb14_reg'\? .*dino_vits8.*sd15"):
+        weights_for(["dinov2_vitb14_rge"])
+
+
+@pytest.mark.parametrize(("size", "text"), [(12, "12 bytes"), (86_694_768, "86.7 MB"), (4_265_000_000, "4.26 GB")])
+def test_sizes_are_written_with_three_digits(size: int, text: str) -> None:
+    assert size_text(size) == text

@@ -1,0 +1,151 @@
+"""Stable Diffusion 1.x from a folder in the hub's layout: local safetensors files, every tensor accounted for."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from workers.backbones.base import Compute
+from workers.backbones.diffusion import topology
+from workers.backbones.diffusion.prompts import PromptEncoder
+from workers.backbones.diffusion.stable_diffusion import StableDiffusion
+from workers.backbones.diffusion.vae import VaeEncoder
+from workers.backbones.weights.folder import WeightsError, WeightsFolder, read_tensors
+
+_DIFFUSERS_FILE = "diffusion_pytorch_model.safetensors"
+_TRANSFORMERS_FILE = "model.safetensors"
+_PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+_SHOWN = 3
+# Attention's names before diffusers 0.15; the published autoencoder of Stable Diffusion 1.5 still has them.
+_OLD_NAMES = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
+_TEXT_PREFIX = "text_model."
+_TEXT_POSITIONS = "embeddings.position_ids"
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def load_stable_diffusion(folder: WeightsFolder, compute: Compute) -> StableDiffusion:
+    """Load the networks, without the parts that no feature needs.
+
+    Left out, once they were found whole: the autoencoder's decoder, 60 % of it, as no picture is ever made, and the
+    U-Net's output convolution. The U-Net's last decoder block stays: DIFT may read it. The U-Net and the encoder of the
+    autoencoder go onto the device; the text encoder stays on the CPU, see `PromptEncoder`.
+
+    Raises:
+        WeightsError: a file is missing, damaged or a pickle, or belongs to another network.
+    """
+    unet = _load_unet(folder.path / "unet", compute)
+    vae = _load_vae(folder.path / "vae", compute)
+    text_encoder = _load_text_encoder(folder.path / "text_encoder")
+    tokenizer = _load_tokenizer(folder.path / "tokenizer", int(text_encoder.config.vocab_size))
+    return StableDiffusion(folder.name, folder.digest, compute, unet, vae, PromptEncoder(tokenizer, text_encoder))
+
+
+def _load_unet(folder: Path, compute: Compute) -> UNet2DConditionModel:
+    with torch.device("meta"), _configuring(folder):
+        unet: UNet2DConditionModel = UNet2DConditionModel.from_config(_config(folder))
+        topology.check_topology(unet.config, topology.UNET)
+    _fill(unet, _tensors(folder / _DIFFUSERS_FILE), folder, compute.dtype)
+    # The network's own `forward` still runs, and ends with the decoder's output.
+    unet.register_module("conv_norm_out", None)
+    unet.register_module("conv_out", nn.Identity())
+    return _frozen(unet, compute.device)
+
+
+def _load_vae(folder: Path, compute: Compute) -> VaeEncoder:
+    with torch.device("meta"), _configuring(folder):
+        vae: AutoencoderKL = AutoencoderKL.from_config(_config(folder))
+        topology.check_topology(vae.config, topology.VAE)
+    tensors = _tensors(folder / _DIFFUSERS_FILE)
+    _fill(vae, {_new_name(name): tensor for name, tensor in tensors.items()}, folder)
+    return _frozen(VaeEncoder(vae), compute.device)
+
+
+def _load_text_encoder(folder: Path) -> CLIPTextModel:
+    with _configuring(folder):
+        text_encoder = CLIPTextModel(CLIPTextConfig(**_config(folder)))
+    tensors = _tensors(folder / _TRANSFORMERS_FILE)
+    # Published files name the network within its wrapper and hold a count from 0 to 76, which is not trained.
+    bare = {name.removeprefix(_TEXT_PREFIX): tensor for name, tensor in tensors.items()}
+    bare.pop(_TEXT_POSITIONS, None)
+    _fill(getattr(text_encoder, "text_model", text_encoder), bare, folder)
+    return _frozen(text_encoder, torch.device("cpu"))
+
+
+def _load_tokenizer(folder: Path, vocabulary_size: int) -> CLIPTokenizer:
+    try:
+        tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        vocabulary: dict[str, int] = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    except Exception as error:  # the tokenizer's compiled part raises nothing narrower
+        raise WeightsError(f"the tokenizer in {folder.name}/ cannot be read: {error}") from error
+    # A tokenizer that overlooks its vocabulary takes three words for the whole language, and says nothing.
+    if tokenizer.get_vocab() != vocabulary or max(vocabulary.values()) >= vocabulary_size:
+        raise WeightsError(
+            f"the tokenizer in {folder.name}/ knows {len(tokenizer)} words, its vocab.json {len(vocabulary)} and the "
+            f"text encoder {vocabulary_size}; bring the three from one repository"
+        )
+    return tokenizer
+
+
+@contextmanager
+def _configuring(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # the libraries raise errors of many kinds for settings that they do not know
+        raise WeightsError(f"{folder.name}/config.json does not describe what belongs there: {error}") from error
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if not isinstance(config, dict):
+        raise ValueError("it holds no settings")
+    return config
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    pickles = [other.name for other in path.parent.iterdir() if other.suffix in _PICKLES]
+    if pickles and not path.is_file():
+        raise WeightsError(
+            f"{path.parent.name}/ has {', '.join(sorted(pickles))}, a pickle, which can run any code when it is read; "
+            f"bring {path.name} instead"
+        )
+    return read_tensors(path)
+
+
+def _new_name(name: str) -> str:
+    for old, new in _OLD_NAMES.items():
+        name = name.replace(old, new)
+    return name
+
+
+def _fill(network: nn.Module, tensors: Mapping[str, Tensor], folder: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Give a network its tensors in one precision; all of them, and no others."""
+    wanted = network.state_dict()
+    faults = {
+        "missing": sorted(wanted.keys() - tensors.keys()),
+        "unexpected": sorted(tensors.keys() - wanted.keys()),
+        "of another shape": sorted(
+            name for name in wanted.keys() & tensors.keys() if wanted[name].shape != tensors[name].shape
+        ),
+    }
+    if any(faults.values()):
+        found = "; ".join(f"{len(names)} {fault}: {_some(names)}" for fault, names in faults.items() if names)
+        raise WeightsError(f"weights in {folder.name}/ do not fit its config.json: {found}")
+    network.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, strict=True, assign=True)
+
+
+def _frozen(network: M, device: torch.device) -> M:
+    network.train(False).requires_grad_(False)
+    network.to(device)
+    return network
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

@@ -1,0 +1,1 @@
+"""Vision transformers of timm as backbones: DINO, DINOv2 and DINOv3."""
