@@ -64,7 +64,7 @@ def _check_pairs_image(pairs: PairwiseMaps, index: int) -> dict[str, float]:
         there = pairs.transfer(probes, source=index, target=other)
         back = pairs.transfer(there.points, source=other, target=index)
         row = {"coverage": float(there.inside.mean()), "fold_over": fold_over(pairs.maps[index, other])}
-        rows.append(row | _cycle(probes, back.points, size, asked=np.ones(len(probes), dtype=bool)))
+        rows.append(row | _cycle(probes, back.points, size, asked=there.inside))
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 

@@ -137,15 +137,15 @@ def described(network: VitNetwork, backbone: VitBackbone, image: Tensor, way: st
 
 def random_network(architecture: str) -> VitNetwork:
     """Build a network whose every part counts, LayerScale too, without any other copy of its weights."""
+    torch.manual_seed(0)
     model = timm.create_model(architecture, pretrained=False, num_classes=0)
     assert isinstance(model, VisionTransformer)
-    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("gamma"):
-                parameter.uniform_(0.5, 1, generator=generator)
+                parameter.uniform_(0.5, 1)
             elif parameter.ndim > 1:
-                parameter.normal_(0, 0.04, generator=generator)
+                parameter.normal_(0, 0.04)
     return VitNetwork(model.eval().requires_grad_(False), digest="random")
 
 

@@ -4,8 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from api_schemas.backbones import BackboneName
 from api_schemas.manifest import ResultForm
-from api_schemas.methods.spec import MethodParams, MethodSpec, Stage
+from api_schemas.methods.spec import MethodParams, MethodSpec, Misfit, Stage
+from api_schemas.saliency import saliency_fault
 
 Matcher = Literal["nearest", "soft_argmax", "window_soft_argmax"]
 
@@ -51,6 +53,16 @@ class NearestNeighborsParams(MethodParams):
         description="Leave out matches whose distance (1 - cosine) is not below this share of that of the best match "
         "elsewhere in the image; empty keeps all.",
     )
+    saliency: Literal["none", "cosegmentation"] = Field(
+        default="none",
+        description="`cosegmentation` matches only what the images have in common, found by clustering; it needs a "
+        "transformer as backbone. `none` matches the whole images.",
+    )
+
+    def misfits(self, backbone: BackboneName) -> list[Misfit]:
+        """Find parameters that do not fit the backbone, the source of saliency among them."""
+        fault = saliency_fault(self.saliency, backbone)
+        return super().misfits(backbone) + ([Misfit(("saliency",), fault)] if fault else [])
 
 
 SPEC = MethodSpec(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pydantic import Field, JsonValue
 
-from api_schemas.backbones import BackboneChoice, BackboneName, FeatureOptions
+from api_schemas.backbones import BackboneChoice, BackboneName, FeatureOptions, faults
 from api_schemas.base import Schema
 from api_schemas.manifest import ResultForm
 
@@ -20,6 +20,19 @@ class MethodParams(Schema):
         default_factory=FeatureOptions,
         description="What of the backbone is read; what is left out, the backbone chooses.",
     )
+
+    def misfits(self, backbone: BackboneName) -> list["Misfit"]:
+        """Find parameters that do not fit the backbone that `self.backbone` has become."""
+        return [Misfit(("features", fault.option), fault.detail) for fault in faults(backbone, self.features)]
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """A parameter that is right by itself but not with this backbone."""
+
+    path: tuple[str, ...]
+    """Where it lies within the parameters."""
+    detail: str
 
 
 @dataclass(frozen=True, kw_only=True)

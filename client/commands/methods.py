@@ -1,6 +1,6 @@
 """The command that lists methods and explains their parameters."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated
 
 import typer
@@ -57,14 +57,35 @@ def print_method(method: MethodDetail) -> None:
 
 
 def params_table(schema: Mapping[str, JsonValue]) -> Table:
-    """Lay out parameters from their JSON Schema."""
+    """Lay out parameters from their JSON Schema; those of an object stand as `object.parameter`."""
     table = Table(Column("parameter", no_wrap=True), "type", "default", Column("bounds", overflow="fold"), "help")
+    for name, field in flat_properties(schema, definitions_of(schema)):
+        cells = (name, type_text(field), str(field.get("default", "required")), bounds_text(field))
+        table.add_row(*map(escape, cells), escape(str(field.get("description", ""))))
+    return table
+
+
+def flat_properties(
+    schema: Mapping[str, JsonValue], definitions: Mapping[str, JsonValue]
+) -> Iterator[tuple[str, Mapping[str, JsonValue]]]:
+    """List the properties of an object and, under dotted names, of the objects that it refers to."""
     properties = schema.get("properties")
     for name, field in properties.items() if isinstance(properties, dict) else ():
-        if isinstance(field, dict):
-            cells = (name, type_text(field), str(field.get("default", "required")), bounds_text(field))
-            table.add_row(*map(escape, cells), escape(str(field.get("description", ""))))
-    return table
+        if not isinstance(field, dict):
+            continue
+        referred = definitions.get(str(field.get("$ref", "")).removeprefix("#/$defs/"))
+        if isinstance(referred, dict):
+            yield from (
+                (f"{name}.{inner}", inner_field) for inner, inner_field in flat_properties(referred, definitions)
+            )
+        else:
+            yield name, field
+
+
+def definitions_of(schema: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+    """Return the objects that a JSON Schema names."""
+    definitions = schema.get("$defs")
+    return definitions if isinstance(definitions, dict) else {}
 
 
 def type_text(field: Mapping[str, JsonValue]) -> str:
@@ -80,7 +101,8 @@ def bounds_text(field: Mapping[str, JsonValue]) -> str:
     choices = choices_of(field)
     if choices:
         return ", ".join(choices)
-    return ", ".join(text.format(field[key]) for key, text in BOUNDS.items() if key in field)
+    kinds = (field, *alternatives_of(field))
+    return ", ".join(text.format(kind[key]) for kind in kinds for key, text in BOUNDS.items() if key in kind)
 
 
 def choices_of(field: Mapping[str, JsonValue]) -> list[str]:

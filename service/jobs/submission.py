@@ -8,7 +8,7 @@ from typing import cast
 
 from pydantic import JsonValue, ValidationError
 
-from api_schemas.backbones import BACKBONES, WEIGHT_FREE_BACKBONE, FeatureOptions, completed, faults
+from api_schemas.backbones import BACKBONES, WEIGHT_FREE_BACKBONE, BackboneChoice, BackboneName, completed
 from api_schemas.jobs import JobOptions
 from api_schemas.methods.registry import method_specs
 from api_schemas.methods.spec import MethodParams, MethodSpec
@@ -50,7 +50,9 @@ def resolve(options: JobOptions, *, backbones: Sequence[str]) -> ResolvedSubmiss
     spec = _method(options.method)
     params = _params(spec, options.params)
     backbone = _backbone(params.backbone, backbones)
-    features = _features(backbone, params.features)
+    _refuse_misfits(params, backbone)
+    # Filled in, so that the job shows what was read.
+    features = completed(backbone, params.features)
     resolved = params.model_copy(update={"backbone": backbone, "features": features}).model_dump(mode="json")
     return ResolvedSubmission(options, spec, cast(dict[str, JsonValue], resolved))
 
@@ -107,7 +109,7 @@ def _not_finite(given: dict[str, JsonValue]) -> list[FieldError]:
     return errors
 
 
-def _backbone(asked: str, present: Sequence[str]) -> str:
+def _backbone(asked: BackboneChoice, present: Sequence[str]) -> BackboneName:
     if asked == "auto":
         return preferred_backbone(list(present))
     if asked in present or asked == WEIGHT_FREE_BACKBONE:
@@ -123,14 +125,10 @@ def _backbone(asked: str, present: Sequence[str]) -> str:
     raise ProblemError(WEIGHTS_MISSING, detail, errors=[error])
 
 
-def _features(backbone: str, options: FeatureOptions) -> FeatureOptions:
-    """Fill in what the backbone chooses itself, so that the job shows what was read."""
+def _refuse_misfits(params: MethodParams, backbone: BackboneName) -> None:
     errors = [
-        FieldError(
-            pointer=json_pointer("params", "features", fault.option), code="unfit-feature-option", detail=fault.detail
-        )
-        for fault in faults(backbone, options)
+        FieldError(pointer=json_pointer("params", *misfit.path), code="unfit-for-backbone", detail=misfit.detail)
+        for misfit in params.misfits(backbone)
     ]
     if errors:
         raise ProblemError(INVALID_PARAMS, summary(errors), errors=errors)
-    return completed(backbone, options)

@@ -46,7 +46,7 @@ def present_backbones(services: Services) -> list[str]:
         return WorkerRepository(session).backbones()
 
 
-def preferred_backbone(present: list[str]) -> str:
+def preferred_backbone(present: list[str]) -> BackboneName:
     """Resolve `auto`: the best backbone at hand; the weight-free one always is."""
     return next((name for name in AUTO_PREFERENCE if name in present), WEIGHT_FREE_BACKBONE)
 

@@ -200,7 +200,7 @@ def test_the_job_shows_what_of_the_backbone_is_read(client: TestClient, services
         ("dino_vit", {}, "/params/backbone", "'dinov2_vitb14_reg'"),
     ],
 )
-def test_what_does_not_fit_the_backbone(
+def test_features_that_do_not_fit_the_backbone(
     client: TestClient, services: Services, backbone: str, features: dict[str, Any], pointer: str, says: str
 ) -> None:
     register_worker(services, "dense_descriptor", "dino_vits8")
@@ -210,6 +210,17 @@ def test_what_does_not_fit_the_backbone(
         body = problem(answer, "invalid-params", 422)
         assert pointers(body) == [pointer]
         assert says in body["errors"][0]["detail"]
+
+
+def test_a_saliency_that_does_not_fit_the_backbone(client: TestClient, services: Services) -> None:
+    register_worker(services, "dense_descriptor", "dino_vits8")
+    wanted = {"method": "nearest_neighbors", "image_ids": uploaded_ids(client, 2)}
+    params = {"saliency": "cosegmentation", "backbone": "dense_descriptor", "features": {"stride": 2}}
+    body = problem(client.post("/v1/jobs", json=wanted | {"params": params}), "invalid-params", 422)
+    assert pointers(body) == ["/params/features/stride", "/params/saliency"]
+    assert "dino_vits8" in body["errors"][1]["detail"]
+    answer = client.post("/v1/jobs", json=wanted | {"params": {"saliency": "cosegmentation"}})
+    assert answer.status_code == 202
 
 
 def test_the_weight_free_backbone_needs_no_worker(client: TestClient) -> None:

@@ -92,3 +92,9 @@ def check_images(images: Tensor) -> None:
             f"images are {width} x {height} pixels; the longer side may be at most {MAX_ASPECT} times the shorter, "
             "crop or pad them"
         )
+
+
+def cells_of(images: Tensor, stride: int) -> tuple[int, int]:
+    """Count the rows and columns of cells of about `stride` pixels that cover images (N, 3, H, W)."""
+    height, width = images.shape[-2:]
+    return round(height / stride), round(width / stride)

@@ -20,8 +20,8 @@ from workers.backbones.weights.folder import WeightsFolder, find_weights, open_w
 
 if TYPE_CHECKING:
     from workers.backbones.cache import FeatureCache
-    from workers.backbones.diffusion.stable_diffusion import StableDiffusion
     from workers.backbones.diffusion.multilayer import SdBackbone
+    from workers.backbones.diffusion.stable_diffusion import StableDiffusion
     from workers.backbones.vit.network import VitNetwork
 
 AUTO = "auto"

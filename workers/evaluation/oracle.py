@@ -6,6 +6,7 @@ Methods that match with its features are tested on matching and geometry alone; 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -124,10 +125,10 @@ class OracleBackbone(Backbone):
         cells = round(box.size / self.stride)
         places = frame_to_upload(identity_grid(cells, cells), box).double().numpy()
         phase = torch.from_numpy(picture.to_canonical(places)) @ self._frequencies
-        waves = torch.cat([phase.cos(), phase.sin()], dim=2).permute(2, 0, 1) / (self.dim / 2) ** 0.5
+        waves = torch.cat([phase.cos(), phase.sin()], dim=2).permute(2, 0, 1) / math.sqrt(self.dim / 2)
         features = waves.float() * _object_cells(picture.mask, box, cells)
         generator = torch.Generator().manual_seed(self._seed * 1000 + index)
-        return features + self._noise / self.dim**0.5 * torch.randn(features.shape, generator=generator)
+        return features + self._noise / math.sqrt(self.dim) * torch.randn(features.shape, generator=generator)
 
 
 class OracleProvider(BackboneProvider):
@@ -149,7 +150,8 @@ def _object_cells(mask: npt.NDArray[np.bool_], box: Letterbox, cells: int) -> Te
     column, row = probes[..., 0].clip(0, box.width - 1), probes[..., 1].clip(0, box.height - 1)
     inside = ((probes >= 0) & (probes < (box.width, box.height))).all(axis=-1)
     touched = torch.from_numpy((mask[row, column] & inside).astype(np.float32)).unsqueeze(0)
-    return max_pool2d(max_pool2d(touched, _PROBES), 2 * _MARGIN_CELLS + 1, 1, _MARGIN_CELLS)
+    grown: Tensor = max_pool2d(max_pool2d(touched, _PROBES), 2 * _MARGIN_CELLS + 1, 1, _MARGIN_CELLS)
+    return grown
 
 
 def _unit_template(drawn: TemplateSet, index: int, points: Float64) -> Float64:

@@ -125,12 +125,11 @@ def nearest_both_ways(
     table = second[order].T
     there = first.new_full((len(first), len(members)), -torch.inf)
     back = first.new_full((len(first_parts.touching), len(second)), -torch.inf)
-    for part, own in enumerate(first_parts.members()):
-        for rows in own.split(chunk_rows(len(second))):
-            cosine = first[rows] @ table
-            there[rows] = _best_of_parts(cosine, members)
-            back[part] = torch.maximum(back[part], cosine.amax(dim=0))
-            tick()
+    for part, rows in first_parts.chunks(chunk_rows(len(second))):
+        cosine = first[rows] @ table
+        there[rows] = _best_of_parts(cosine, members)
+        back[part] = torch.maximum(back[part], cosine.amax(dim=0))
+        tick()
     return (
         _found(first, second, there, second_parts, tick),
         _found(second, first, back[:, torch.argsort(order)].T, first_parts, tick),
@@ -147,7 +146,7 @@ def nearest_brute_force(first: Tensor, second: Tensor, second_parts: Parts) -> N
 
 def _best_of_parts(cosine: Tensor, members: list[Tensor]) -> Tensor:
     """Highest (B, K) of rows (B, Q), whose columns stand in the order of the members of K parts."""
-    blocks = cosine.split([len(part) for part in members], dim=1)
+    blocks = torch.split(cosine, [len(part) for part in members], dim=1)
     nothing = cosine.new_full((len(cosine),), -torch.inf)
     return torch.stack([block.amax(dim=1) if block.shape[1] else nothing for block in blocks], dim=1)
 
@@ -157,11 +156,11 @@ def _found(queries: Tensor, others: Tensor, bests: Tensor, parts: Parts, tick: T
     part = bests.argmax(dim=1)
     rival = bests.masked_fill(parts.touching[part], NO_SIMILARITY).amax(dim=1).clamp(min=NO_SIMILARITY)
     index, similarity = torch.zeros_like(part), torch.zeros_like(rival)
-    asking = Parts(part, parts.touching).members()
-    for candidates, asked in zip(parts.members(), asking, strict=True):
-        for rows in asked.split(chunk_rows(len(candidates))):
-            similarity[rows], at = (queries[rows] @ others[candidates].T).max(dim=1)
-            index[rows] = candidates[at]
+    members = parts.members()
+    largest = chunk_rows(max(len(candidates) for candidates in members))
+    for number, rows in Parts(part, parts.touching).chunks(largest):
+        similarity[rows], at = (queries[rows] @ others[members[number]].T).max(dim=1)
+        index[rows] = members[number][at]
         tick()
     return Nearest(index, similarity, rival)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -23,10 +24,20 @@ class Parts:
     label: Tensor
     touching: Tensor
 
+    def of(self, chosen: Tensor) -> Parts:
+        """The parts of some of the descriptors, by their indices (M,)."""
+        return Parts(self.label[chosen], self.touching)
+
     def members(self) -> list[Tensor]:
         """Indices of the descriptors of each part, in order."""
         sizes = torch.bincount(self.label, minlength=len(self.touching)).tolist()
-        return list(torch.argsort(self.label, stable=True).split(sizes))
+        return list(torch.split(torch.argsort(self.label, stable=True), sizes))
+
+    def chunks(self, largest: int) -> Iterator[tuple[int, Tensor]]:
+        """Number and members, at most `largest` at a time, of each part that has any."""
+        for part, members in enumerate(self.members()):
+            if len(members):
+                yield from ((part, chunk) for chunk in torch.split(members, largest))
 
 
 def in_order(count: int, *, device: torch.device) -> Parts:

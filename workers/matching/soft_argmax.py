@@ -45,7 +45,7 @@ def expected_cells(similarity: Tensor, softness: Softness) -> Tensor:
     """Expected place of each of some similarity maps, written plainly; the gradient flows through the weights.
 
     Args:
-        similarity: (P, h, w).
+        similarity: (P, h, w); minus infinity where nothing may be found, but not everywhere.
         softness: how it is read.
 
     Returns:
@@ -57,7 +57,9 @@ def expected_cells(similarity: Tensor, softness: Softness) -> Tensor:
     return softmax(scores / softness.temperature, dim=1) @ cells
 
 
-def soft_places(queries: Tensor, targets: Tensor, softness: Softness, *, tick: Tick = no_tick) -> Tensor:
+def soft_places(
+    queries: Tensor, targets: Tensor, softness: Softness, *, mask: Tensor | None = None, tick: Tick = no_tick
+) -> Tensor:
     """Where queries lie in a map: what `expected_cells` says of their products with it, which are never all held.
 
     Under autograd the memory stays bounded too: what is cheaper to compute again than to keep is computed again.
@@ -66,23 +68,32 @@ def soft_places(queries: Tensor, targets: Tensor, softness: Softness, *, tick: T
         queries: (P, C); unit vectors, if cosines are to be compared. Only what is asked is computed.
         targets: (C, h, w), likewise.
         softness: how the similarities are read.
+        mask: (h, w) bool, the cells where anything may be found, at least one; all if None.
         tick: called after every chunk.
 
     Returns:
         (P, 2) cell positions (column, row); differentiable in queries and targets.
     """
-    table = targets.flatten(1)
+    table, width = targets.flatten(1), targets.shape[2]
+    hidden = None if mask is None else ~mask.flatten()
     read = _expected_in_window if softness.window > 0 else _expected_everywhere
     places = [queries.new_zeros(0, 2)]
-    for block in queries.split(chunk_rows(table.shape[1])):
-        places.append(read(block, table, targets.shape[2], softness))
+    for block in torch.split(queries, chunk_rows(table.shape[1])):
+        places.append(read(block, table, hidden, width, softness))
         tick()
     return torch.cat(places)
 
 
-def _expected_everywhere(queries: Tensor, table: Tensor, width: int, softness: Softness) -> Tensor:
+def _similarity(queries: Tensor, table: Tensor, hidden: Tensor | None) -> Tensor:
+    similarity = queries @ table
+    return similarity if hidden is None else similarity.masked_fill(hidden, -torch.inf)
+
+
+def _expected_everywhere(
+    queries: Tensor, table: Tensor, hidden: Tensor | None, width: int, softness: Softness
+) -> Tensor:
     def expected(queries: Tensor, table: Tensor) -> Tensor:
-        return expected_cells((queries @ table).unflatten(1, (-1, width)), softness)
+        return expected_cells(_similarity(queries, table, hidden).view(len(queries), -1, width), softness)
 
     if not torch.is_grad_enabled():
         return expected(queries, table)
@@ -90,9 +101,11 @@ def _expected_everywhere(queries: Tensor, table: Tensor, width: int, softness: S
     return places
 
 
-def _expected_in_window(queries: Tensor, table: Tensor, width: int, softness: Softness) -> Tensor:
+def _expected_in_window(
+    queries: Tensor, table: Tensor, hidden: Tensor | None, width: int, softness: Softness
+) -> Tensor:
     """Only the window's similarities are weighed; those outside it, if they count, are all alike."""
-    similarity = queries @ table
+    similarity = _similarity(queries, table, hidden)
     height = table.shape[1] // width
     columns, rows = _window_cells(similarity.argmax(dim=1), height, width, softness.window)
     inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
@@ -125,7 +138,8 @@ def _windowed(similarity: Tensor, cells: Tensor, softness: Softness) -> Tensor:
         return similarity
     offsets = cells - cells[similarity.argmax(dim=1)].unsqueeze(1)
     if softness.window < 0:
-        return similarity * torch.exp(-offsets.square().sum(dim=2) / (2 * softness.window**2))
+        kernel = torch.exp(-offsets.square().sum(dim=2) / (2 * softness.window**2))
+        return torch.where(similarity.isneginf(), similarity, similarity * kernel)
     outside = offsets.abs().amax(dim=2) > softness.window
     return similarity.masked_fill(outside, -torch.inf if softness.window_mode == "mask" else 0.0)
 

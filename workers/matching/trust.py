@@ -9,10 +9,10 @@ _RETURN_SIGMA_CELLS = 2.0
 _MARGIN_TEMPERATURE = 0.05
 
 
-def return_distance(back: Tensor, *, width: int) -> Tensor:
-    """Distance (P,) in cells between each cell of a row-major grid and the cell `back` (P,) where its way back ends."""
-    own = torch.arange(len(back), device=back.device)
-    return torch.stack([own % width - back % width, own // width - back // width]).float().norm(dim=0)
+def return_distance(start: Tensor, end: Tensor, *, width: int) -> Tensor:
+    """Distance (P,) in cells of a row-major grid between starts (P,) and the cells (P,) where their ways back end."""
+    gap = torch.stack([start % width - end % width, start // width - end // width])
+    return gap.square().sum(dim=0).float().sqrt()
 
 
 def confidence(similarity: Tensor, rival: Tensor, distance: Tensor) -> Tensor:

@@ -31,7 +31,8 @@ class UpsampledMap:
         """
         self.features, self.height, self.width = features, height, width
         bands = []
-        for rows in identity_grid(height, width, device=features.device).split(chunk_rows(len(features) * width)):
+        pixels = identity_grid(height, width, device=features.device)
+        for rows in torch.split(pixels, chunk_rows(len(features) * width)):
             bands.append(sample(features.unsqueeze(0), rows.unsqueeze(0))[0].norm(dim=0))
             tick()
         self.lengths = torch.cat(bands)
@@ -57,7 +58,7 @@ class UpsampledMap:
             (P, 2) pixel centres (x, y), and the cosines (P,) there.
         """
         places, similarities = [queries.new_zeros(0, 2)], [queries.new_zeros(0)]
-        for block in queries.split(chunk_rows(self.height * self.width)):
+        for block in torch.split(queries, chunk_rows(self.height * self.width)):
             similarity, index = self.cosines(block).flatten(1).max(dim=1)
             places.append(torch.stack([index % self.width, index // self.width], dim=1).to(queries) + 0.5)
             similarities.append(similarity)

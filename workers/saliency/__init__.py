@@ -1,1 +1,1 @@
-"""Saliency: where in each image the object is. `None` as masks means that the whole picture counts."""
+"""Saliency: where in each image the object is, and which parts it has. `None` as masks: the whole picture counts."""

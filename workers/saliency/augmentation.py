@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate
 AREA = (0.9, 1.0)
 ASPECT = (3 / 4, 4 / 3)
 _ATTEMPTS = 10
+_SEEDS_APART = 100_003
 
 
 def augmented_views(images: Tensor, *, crops: int = 1, seed: int = 0) -> Tensor:
@@ -21,12 +22,12 @@ def augmented_views(images: Tensor, *, crops: int = 1, seed: int = 0) -> Tensor:
         crops: per image, and as many of its mirrored copy.
 
     Returns:
-        (2 * crops * N, 3, H, W): of every image, crop and mirrored crop in turn. The views of an image depend on the
-        seed, not on the images beside it.
+        (2 * crops * N, 3, H, W): of every image, crop and mirrored crop in turn. The views of an image depend on
+        the seed and on its place in the set, not on the other images.
     """
     views = []
-    for image in images:
-        generator = torch.Generator().manual_seed(seed)
+    for index, image in enumerate(images):
+        generator = torch.Generator().manual_seed(seed * _SEEDS_APART + index)
         for _ in range(crops):
             views += [_resized_crop(image, generator), _resized_crop(image.flip(-1), generator)]
     return torch.stack(views)

@@ -58,6 +58,7 @@ def elbow_clusters(
     features: Maps,
     *,
     every: int = 100,
+    strided: bool = False,
     valid: Tensor | None = None,
     most: int = MAX_CLUSTERS,
     elbow: float = ELBOW,
@@ -70,45 +71,62 @@ def elbow_clusters(
 
     Args:
         features: (N, C, h, w).
-        every: train on every n-th cell of each image.
+        every: train on one in so many cells of each image.
+        strided: on every n-th exactly, see `training_samples`.
         valid: (N, h, w) bool, the cells to train on and to measure; all when None.
         most: largest k.
-        tick: called after every k.
+        tick: called many times.
     """
-    samples = training_samples(features, every=every, valid=valid)
+    samples = training_samples(features, every=every, strided=strided, valid=valid, seed=seed)
     most = min(most, max(1, distinct_rows(samples)))
-    best = assign(features, k_means(samples, 1, seed=seed), valid=valid)
+    best = assign(features, k_means(samples, 1, seed=seed, tick=tick), valid=valid)
     for count in range(2, most + 1):
-        tick()
-        previous, best = best, assign(features, k_means(samples, count, seed=seed), valid=valid)
+        previous, best = best, assign(features, k_means(samples, count, seed=seed, tick=tick), valid=valid)
         if best.distance > elbow * previous.distance:
             break
     return best
 
 
-def training_samples(features: Maps, *, every: int, valid: Tensor | None = None) -> Float32:
-    """Unit vectors (M, C) of every n-th valid cell of each image, in an order that only their values decide."""
+def training_samples(
+    features: Maps, *, every: int, strided: bool = False, valid: Tensor | None = None, seed: int = 0
+) -> Float32:
+    """Unit vectors (M, C) of one in `every` valid cells of each image, in an order that only their values decide.
+
+    With `strided` these are every n-th cell, as the official code has it. Where n and the map's width share factors
+    those lie in few columns; otherwise one of each n cells in a row is drawn, and coarse maps give at least 32.
+    """
     drawn = []
     for index, maps in enumerate(features):
         cells = maps.flatten(1)
         chosen = torch.arange(cells.shape[1], device=maps.device)
         if valid is not None:
             chosen = chosen[valid[index].flatten()]
-        step = max(1, min(every, len(chosen) // MIN_SAMPLES))
-        drawn.append(normalize(cells[:, chosen[::step]].T.float(), dim=1))
+        step = every if strided else max(1, min(every, len(chosen) // MIN_SAMPLES))
+        starts = np.arange(0, len(chosen), step)
+        shifts = 0 if strided else np.random.default_rng(seed).integers(np.minimum(step, len(chosen) - starts))
+        places = torch.from_numpy(starts + shifts).to(maps.device)
+        drawn.append(normalize(cells[:, chosen[places]].T.float(), dim=1))
     return _sorted_rows(torch.cat(drawn).cpu().numpy())
 
 
-def k_means(samples: Float32, count: int, *, seed: int) -> Float32:
+def k_means(samples: Float32, count: int, *, seed: int, tick: Tick = no_tick) -> Float32:
     """Centroids (count, C) of points (M, C), Euclidean; the best of ten starts.
 
     One thread: scikit-learn adds up its threads' shares in the order in which they end, which changes the last bits.
     """
-    rows = np.random.default_rng(seed).permutation(len(samples))[: POINTS_PER_CLUSTER * count]
-    model = KMeans(count, n_init=RESTARTS, max_iter=ITERATIONS, tol=0.0, random_state=seed)
-    with threadpool_limits(limits=1):
-        model.fit(samples[np.sort(rows)])
-    return np.asarray(model.cluster_centers_, dtype=np.float32)
+    generator = np.random.default_rng(seed)
+    rows = generator.permutation(len(samples))[: POINTS_PER_CLUSTER * count]
+    starts = [int(start) for start in generator.integers(2**31, size=RESTARTS)]
+    points = samples[np.sort(rows)]
+
+    def fitted(start: int) -> tuple[float, Float32]:
+        tick()
+        model = KMeans(count, n_init=1, max_iter=ITERATIONS, tol=0.0, random_state=start)
+        with threadpool_limits(limits=1):
+            model.fit(points)
+        return float(model.inertia_), np.asarray(model.cluster_centers_, dtype=np.float32)
+
+    return min((fitted(start) for start in starts), key=lambda found: found[0])[1]
 
 
 def assign(features: Maps, centroids: Float32 | Tensor, *, valid: Tensor | None = None) -> Clusters:

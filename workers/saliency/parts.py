@@ -38,7 +38,7 @@ class PartOptions:
 
     parts: int = 4
     every: int = 100
-    """Clusters are trained on every n-th descriptor of an image."""
+    """Clusters are trained on one in so many descriptors of an image."""
     elbow: float = ELBOW
     threshold: float = THRESHOLD
     """Mean of the foreground mask above which an image votes for a cluster."""
@@ -87,13 +87,12 @@ def co_segmented_parts(
     means = cluster_means(stage.labels[:count], cells, stage.count)
     salient = salient_clusters(means, share=options.vote_share, threshold=options.threshold)
     clusters = Clusters(stage.centroids, stage.labels[:count], stage.distance)
-    samples = training_samples(pool, every=options.every, valid=salient[stage.labels])
+    samples = training_samples(pool, every=options.every, valid=salient[stage.labels], seed=seed)
     found = min(options.parts, distinct_rows(samples))
     labels = torch.full((count, *images.shape[-2:]), BACKGROUND, device=images.device)
     if found == 0:
         return Parts(labels, 0, clusters)
-    tick()
-    parts = torch.from_numpy(k_means(samples, found, seed=seed)).to(features.device)
+    parts = torch.from_numpy(k_means(samples, found, seed=seed, tick=tick)).to(features.device)
     behind = stage.centroids[~salient] if not bool(salient.all()) else _background_mean(features, cells)
     for index, maps in enumerate(features):
         energies = part_energies(maps, parts, behind)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,7 +9,7 @@ from workers.matching import chunks
 from workers.matching.dense import MUTUAL_CELLS, MatchOptions, match_maps
 from workers.matching.soft_argmax import Softness
 
-WINDOW = Softness(temperature=0.02, window=3)
+WINDOW = Softness(temperature=0.005, window=3)
 MATCHERS = [MatchOptions(), MatchOptions(softness=Softness(temperature=0.005)), MatchOptions(softness=WINDOW)]
 
 
@@ -67,6 +69,40 @@ def test_every_matcher_finds_a_shift(options: MatchOptions) -> None:
     assert_close((there.points - own + shift)[4:-4, 4:-4], torch.zeros(16, 16, 2), atol=0.01, rtol=0)
     assert_close((back.points - own - shift)[4:-4, 4:-4], torch.zeros(16, 16, 2), atol=0.01, rtol=0)
     assert there.confidence[4:-4, 4:-4].min() > 0.8
+
+
+@pytest.mark.parametrize("options", MATCHERS)
+def test_masks_leave_cells_out_on_both_sides(options: MatchOptions) -> None:
+    generator = torch.Generator().manual_seed(7)
+    first, second = features(12, 15), features(13, 11, seed=5)
+    first_mask, second_mask = torch.zeros(12, 15, dtype=torch.bool), torch.zeros(13, 11, dtype=torch.bool)
+    first_mask[3:9, 4:12], second_mask[2:10, 1:8] = True, True
+    there, back = match_maps(first, second, options, first_mask=first_mask, second_mask=second_mask)
+    cropped, cropped_back = match_maps(first[:, 3:9, 4:12], second[:, 2:10, 1:8], replace(options, subpixel=False))
+    assert there.points[~first_mask].isnan().all()
+    assert (there.confidence[~first_mask] == 0).all()
+    assert back.points[~second_mask].isnan().all()
+    if options.softness is None or options.softness.window == 0:
+        cells = there.points[3:9, 4:12] * torch.tensor([11, 13]) - torch.tensor([1, 2])
+        assert (cells - cropped.points * torch.tensor([7, 8])).abs().max() <= 0.5 + 1e-5
+        home = back.points[2:10, 1:8] * torch.tensor([15, 12]) - torch.tensor([4, 3])
+        assert (home - cropped_back.points * torch.tensor([8, 6])).abs().max() <= 0.5 + 1e-5
+    noisy = torch.where(second_mask, second, torch.randn(second.shape, generator=generator))
+    again, _ = match_maps(
+        first, noisy, replace(options, subpixel=False), first_mask=first_mask, second_mask=second_mask
+    )
+    plain, _ = match_maps(
+        first, second, replace(options, subpixel=False), first_mask=first_mask, second_mask=second_mask
+    )
+    assert_close(again.points, plain.points, equal_nan=True)
+
+
+def test_an_empty_mask_matches_nothing() -> None:
+    nothing = torch.zeros(6, 5, dtype=torch.bool)
+    for found in match_maps(features(4, 3), features(6, 5), second_mask=nothing):
+        assert found.points.isnan().all()
+        assert (found.confidence == 0).all()
+    assert found.points.shape == (6, 5, 2)
 
 
 def test_mutual_only_keeps_what_comes_back() -> None:

@@ -6,7 +6,7 @@ from workers.matching.trust import confidence, passes_ratio, return_distance
 def test_return_distance_counts_cells() -> None:
     back = torch.tensor([0, 0, 0, 3, 0, 2])
     expected = torch.tensor([0, 1, 2, 0, 2**0.5, 1])
-    torch.testing.assert_close(return_distance(back, width=3), expected)
+    torch.testing.assert_close(return_distance(torch.arange(6), back, width=3), expected)
 
 
 def test_confidence_falls_with_the_return_distance() -> None:

@@ -30,9 +30,3 @@ def spread(maps: Tensor, cells: tuple[int, int]) -> Tensor:
     if tuple(maps.shape[-2:]) == cells:
         return maps
     return interpolate(maps, cells, mode="bilinear", align_corners=False)
-
-
-def cells_of(images: Tensor, stride: int) -> tuple[int, int]:
-    """Rows and columns of cells of about `stride` pixels that cover an image."""
-    height, width = images.shape[-2:]
-    return round(height / stride), round(width / stride)

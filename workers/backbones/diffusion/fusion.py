@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from workers.backbones.base import MAX_ASPECT, MIN_SIDE, Backbone, Tick, check_images, no_tick
-from workers.backbones.diffusion.canvas import cells_of, resized_images, spread
+from workers.backbones.base import MAX_ASPECT, MIN_SIDE, Backbone, Tick, cells_of, check_images, no_tick
+from workers.backbones.diffusion.canvas import resized_images, spread
 from workers.backbones.diffusion.multilayer import SdBackbone
 
 _EPSILON = 1e-10

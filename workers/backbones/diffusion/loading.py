@@ -1,7 +1,7 @@
 """Stable Diffusion 1.x from a folder in the hub's layout: local safetensors files, every tensor accounted for."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,12 +17,13 @@ from workers.backbones.diffusion import topology
 from workers.backbones.diffusion.prompts import PromptEncoder
 from workers.backbones.diffusion.stable_diffusion import StableDiffusion
 from workers.backbones.diffusion.vae import VaeEncoder
-from workers.backbones.weights.folder import WeightsError, WeightsFolder, read_tensors
+from workers.backbones.weights.errors import WeightsError
+from workers.backbones.weights.folder import WeightsFolder
+from workers.backbones.weights.tensors import fill, read_tensors
 
 _DIFFUSERS_FILE = "diffusion_pytorch_model.safetensors"
 _TRANSFORMERS_FILE = "model.safetensors"
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth")
-_SHOWN = 3
 # Attention's names before diffusers 0.15; the published autoencoder of Stable Diffusion 1.5 still has them.
 _OLD_NAMES = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 _TEXT_PREFIX = "text_model."
@@ -126,26 +127,11 @@ def _new_name(name: str) -> str:
 
 
 def _fill(network: nn.Module, tensors: Mapping[str, Tensor], folder: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Give a network its tensors in one precision; all of them, and no others."""
-    wanted = network.state_dict()
-    faults = {
-        "missing": sorted(wanted.keys() - tensors.keys()),
-        "unexpected": sorted(tensors.keys() - wanted.keys()),
-        "of another shape": sorted(
-            name for name in wanted.keys() & tensors.keys() if wanted[name].shape != tensors[name].shape
-        ),
-    }
-    if any(faults.values()):
-        found = "; ".join(f"{len(names)} {fault}: {_some(names)}" for fault, names in faults.items() if names)
-        raise WeightsError(f"weights in {folder.name}/ do not fit its config.json: {found}")
-    network.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, strict=True, assign=True)
+    """Give a network its tensors in one precision."""
+    fill(network, {name: tensor.to(dtype) for name, tensor in tensors.items()}, source=f"in {folder.name}/")
 
 
 def _frozen(network: M, device: torch.device) -> M:
     network.train(False).requires_grad_(False)
     network.to(device)
     return network
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

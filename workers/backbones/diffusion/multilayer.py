@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from api_schemas.backbones import FeatureOptions, completed
-from workers.backbones.base import Backbone, Tick, check_images, no_tick
-from workers.backbones.diffusion.canvas import cells_of, on_canvas, spread
+from workers.backbones.base import Backbone, Tick, cells_of, check_images, no_tick
+from workers.backbones.diffusion.canvas import on_canvas, spread
 from workers.backbones.diffusion.freeu import FreeU
-from workers.backbones.diffusion.identity import identity, settled
 from workers.backbones.diffusion.schedule import gaussian, noised
 from workers.backbones.diffusion.stable_diffusion import StableDiffusion
 from workers.backbones.diffusion.tiling import TILE, Tiling
 from workers.backbones.diffusion.vae import LATENT_CHANNELS, LATENT_STRIDE
+from workers.backbones.identity import identity, settled
 
 SEED = 42
 _S3, _S4, _S5 = 8, 5, 2

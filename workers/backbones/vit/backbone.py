@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from api_schemas.backbones import FeatureOptions
-from workers.backbones.base import Backbone, Compute, Tick, check_images, no_tick
-from workers.backbones.diffusion.identity import identity, settled
-from workers.backbones.vit.framing import cells_of, fitted, normalised, spread
+from workers.backbones.base import Backbone, Compute, Tick, cells_of, check_images, no_tick
+from workers.backbones.identity import identity, settled
+from workers.backbones.vit.framing import fitted, normalised, spread
 from workers.backbones.vit.log_bins import BINS, log_bins
 from workers.backbones.vit.network import View, VitNetwork
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
 import torch
@@ -18,7 +19,8 @@ from workers.backbones.vit.positions import rotated
 Projection = Literal["query", "key", "value"]
 
 _THIRDS: tuple[Projection, ...] = ("query", "key", "value")
-_CHUNK_TOKENS = 1024
+_QUERY_TOKENS = 2048
+_HIDDEN_TOKENS = 512
 _REMEDY = "use DINO, DINOv2 or DINOv3"
 
 
@@ -61,12 +63,14 @@ class Block:
         """
         normed = self.norm1(tokens)
         keys, values = _turned(self.projected(normed, "key"), rope), self.projected(normed, "value")
-        for part in _parts(tokens):
+        for part in _parts(tokens, _QUERY_TOKENS):
             some = tokens[:, part]
             queries = _turned(self.projected(normed[:, part], "query"), rope, part)
             attended = scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
             _add_(some, self.proj(attended), self.scale1)
-            _add_(some, self.mlp(self.norm2(some)), self.scale2)
+            del queries, attended
+            for few in _parts(some, _HIDDEN_TOKENS):
+                _add_(some[:, few], self.mlp(self.norm2(some[:, few])), self.scale2)
             tick()
 
 
@@ -123,9 +127,10 @@ def _turned(vectors: Tensor, rope: Tensor | None, part: slice = slice(None)) -> 
     return vectors if rope is None else rotated(vectors, rope[:, part])
 
 
-def _parts(tokens: Tensor) -> Iterator[slice]:
+def _parts(tokens: Tensor, most: int) -> Iterator[slice]:
+    """Cut the tokens (N, T, C) of all images alike, into parts of about `most` tokens."""
     count, length = tokens.shape[:2]
-    step = max(1, _CHUNK_TOKENS // count)
+    step = ceil(length / max(1, round(count * length / most)))
     return (slice(start, start + step) for start in range(0, length, step))
 
 

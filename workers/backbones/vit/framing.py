@@ -23,12 +23,6 @@ def fitted(images: Tensor, patch: int) -> Tensor:
     return interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
 
 
-def cells_of(images: Tensor, stride: int) -> tuple[int, int]:
-    """Count the rows and columns of feature cells of images (N, 3, H, W)."""
-    height, width = images.shape[-2:]
-    return round(height / stride), round(width / stride)
-
-
 def spread(maps: Tensor, cells: tuple[int, int], *, patch: int, stride: int) -> Tensor:
     """Read maps (N, C, rows, columns) of patches at the centres of equal cells over the whole image.
 

@@ -1,6 +1,6 @@
 """A vision transformer of timm: loading it, and reading any facet of any of its blocks."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import timm
@@ -15,10 +15,11 @@ from api_schemas.backbones import Facet
 from workers.backbones.base import Compute, Tick, no_tick
 from workers.backbones.vit.blocks import as_block
 from workers.backbones.vit.positions import resampled_position, rotary_table
-from workers.backbones.weights.folder import WeightsError, WeightsFolder, read_tensors
+from workers.backbones.weights.errors import WeightsError
+from workers.backbones.weights.folder import WeightsFolder
+from workers.backbones.weights.tensors import fill, read_tensors
 
 WEIGHTS_FILE = "model.safetensors"
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class VitNetwork:
         self._front: Tensor = model.cls_token
         if model.reg_token is not None:
             self._front = torch.cat([model.cls_token, model.reg_token], dim=1)
-        self._periods = None if model.pos_embed is not None else _periods(model)
+        self._periods = _periods(model)
 
     @torch.no_grad()
     def describe(self, inputs: Tensor, views: Sequence[View], *, stride: int, tick: Tick = no_tick) -> list[Tensor]:
@@ -85,7 +86,7 @@ class VitNetwork:
         maps: dict[View, Tensor] = {}
         whole = max(view.blocks for view in views)
         for index, block in enumerate(self.blocks[: whole + 1]):
-            here = [view for view in views if view.layer == index]
+            here = [view for view in dict.fromkeys(views) if view.layer == index]
             for view in here:
                 if view.facet == "attention":
                     maps[view] = _as_map(block.class_attention(tokens, rope)[..., self.prefix :], grid)
@@ -114,7 +115,8 @@ class VitNetwork:
         if stored is None:
             return torch.zeros(1, self.prefix + rows * columns, self.dim, device=self._front.device)
         own = 0 if self.model.no_embed_class else self.prefix
-        grid = resampled_position(stored[:, own:], rows, columns)
+        antialias = self.model.reg_token is not None
+        grid = resampled_position(stored[:, own:], rows, columns, antialias=antialias)
         return torch.cat([pad(stored[:, :own], (0, 0, 0, self.prefix - own)), grid], dim=1)
 
     def rope(self, inputs: Tensor, stride: int) -> Tensor | None:
@@ -132,7 +134,7 @@ def load_vit(folder: WeightsFolder, compute: Compute) -> VitNetwork:
         WeightsError: the file is damaged or belongs to another network.
     """
     model = _built(folder)
-    _fill(model, read_tensors(folder.path / WEIGHTS_FILE), folder)
+    fill(model, read_tensors(folder.path / WEIGHTS_FILE), source=str(folder.path / WEIGHTS_FILE))
     model.eval().requires_grad_(False).to(compute.device, compute.dtype)
     return VitNetwork(model, digest=folder.digest)
 
@@ -153,35 +155,14 @@ def _built(folder: WeightsFolder) -> VisionTransformer | Eva:
     return model
 
 
-def _fill(model: nn.Module, tensors: Mapping[str, Tensor], folder: WeightsFolder) -> None:
-    """Give a model its tensors: all of them, and no others."""
-    wanted = model.state_dict()
-    faults = {
-        "missing": wanted.keys() - tensors.keys(),
-        "unexpected": tensors.keys() - wanted.keys(),
-        "of another shape": {
-            name for name in wanted.keys() & tensors.keys() if wanted[name].shape != tensors[name].shape
-        },
-    }
-    if any(faults.values()):
-        found = "; ".join(f"{len(names)} {fault}: {_some(names)}" for fault, names in faults.items() if names)
-        raise WeightsError(
-            f"weights {folder.path / WEIGHTS_FILE} do not fit {folder.entry.architecture}: {found}; "
-            f"bring them anew with `congeal weights pull {folder.name}`"
-        )
-    model.load_state_dict(tensors, strict=True, assign=True)
-
-
-def _some(names: Iterable[str]) -> str:
-    ordered = sorted(names)
-    return ", ".join(ordered[:_SHOWN]) + (", ..." if len(ordered) > _SHOWN else "")
-
-
-def _periods(model: VisionTransformer | Eva) -> Tensor:
+def _periods(model: VisionTransformer | Eva) -> Tensor | None:
+    """Return the periods of DINOv3's rotary embedding, or None where positions are learned; there is one of the two."""
     rope = getattr(model, "rope", None)
-    if not isinstance(rope, RotaryEmbeddingDinoV3) or not rope.rotate_half:
-        raise ValueError("the transformer has neither learned positions nor DINOv3's; use DINO, DINOv2 or DINOv3")
-    return rope.get_buffer("periods")
+    if rope is None and model.pos_embed is not None:
+        return None
+    if model.pos_embed is None and isinstance(rope, RotaryEmbeddingDinoV3) and rope.rotate_half:
+        return rope.get_buffer("periods")
+    raise ValueError("the transformer has neither learned positions alone nor DINOv3's; use DINO, DINOv2 or DINOv3")
 
 
 def _as_map(columns: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -15,16 +15,17 @@ def token_count(side: int, patch: int, stride: int) -> int:
     return 1 + (side - patch) // stride
 
 
-def resampled_position(grid: Tensor, rows: int, columns: int) -> Tensor:
-    """Resample a learned position embedding for another number of tokens.
+def resampled_position(grid: Tensor, rows: int, columns: int, *, antialias: bool = False) -> Tensor:
+    """Resample a learned position embedding for another number of tokens, by the rules of the official codes.
 
-    Bicubic without antialiasing, the sampling step 1 / ((rows + 0.1) / side) in float32: the rule of the official code
-    of DINO (arXiv 2104.14294) and DINOv2 (arXiv 2304.07193).
+    Bicubic in float32. DINO (arXiv 2104.14294) and DINOv2 (arXiv 2304.07193) take the sampling step
+    1 / ((rows + 0.1) / side) without antialiasing; DINOv2 with registers (arXiv 2309.16588) takes side / rows with it.
 
     Args:
         grid: (1, side * side, C), row by row.
         rows: of tokens.
         columns: of tokens.
+        antialias: the rule of the networks with registers.
 
     Returns:
         (1, rows * columns, C); `grid` itself where the numbers agree.
@@ -33,8 +34,11 @@ def resampled_position(grid: Tensor, rows: int, columns: int) -> Tensor:
     if rows == columns == side:
         return grid
     maps = grid.float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
-    factor = ((rows + OFFSET) / side, (columns + OFFSET) / side)
-    resized = interpolate(maps, scale_factor=factor, mode="bicubic", recompute_scale_factor=False)
+    if antialias:
+        resized = interpolate(maps, (rows, columns), mode="bicubic", antialias=True)
+    else:
+        factor = ((rows + OFFSET) / side, (columns + OFFSET) / side)
+        resized = interpolate(maps, scale_factor=factor, mode="bicubic", recompute_scale_factor=False)
     return resized[..., :rows, :columns].flatten(2).transpose(1, 2)
 
 

@@ -1,27 +1,31 @@
 """The plain way to read a transformer, as in the code of Deep ViT Features (arXiv 2112.05814), to test the fast one.
 
-All blocks run as timm writes them, with the whole attention matrix; a forward hook keeps what is wanted of one of them.
+All blocks run, each with its whole attention matrix; a forward hook keeps what is wanted of one of them.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from timm.layers.attention import Attention
+from timm.layers.layer_scale import LayerScale
 from timm.models.eva import EvaAttention
 from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.utils.hooks import RemovableHandle
 
 from api_schemas.backbones import FeatureOptions
-from workers.backbones.diffusion.identity import settled
+from workers.backbones.base import cells_of
+from workers.backbones.identity import settled
 from workers.backbones.vit.blocks import Block
-from workers.backbones.vit.framing import cells_of, fitted, normalised, spread
+from workers.backbones.vit.framing import fitted, normalised, spread
 from workers.backbones.vit.log_bins import log_bins_reference
 from workers.backbones.vit.network import View, VitNetwork
 
 _THIRDS = {"query": 0, "key": 1, "value": 2}
 _SWITCH = "fused_attn"
+_FORWARD = "forward"
 
 
 def extract_reference(network: VitNetwork, images: Tensor, options: FeatureOptions) -> Tensor:
@@ -78,12 +82,30 @@ def _as_timm(rope: Tensor) -> Tensor:
 
 @contextmanager
 def _explicit_attention(model: nn.Module) -> Iterator[None]:
-    """Let every block compute its whole attention matrix."""
+    """Let every block compute its whole attention matrix; DINO's as its own code does, others as timm writes them."""
     before = {each: each.fused_attn for each in model.modules() if isinstance(each, Attention | EvaAttention)}
+    scales = not any(isinstance(each, LayerScale) for each in model.modules())
     for attention in before:
         setattr(attention, _SWITCH, False)
+        if scales and isinstance(attention, Attention):
+            attention.__dict__[_FORWARD] = partial(_dino_attention, attention)
     try:
         yield
     finally:
         for attention, fused in before.items():
             setattr(attention, _SWITCH, fused)
+            attention.__dict__.pop(_FORWARD, None)
+
+
+def _dino_attention(attention: Attention, tokens: Tensor, **_: object) -> Tensor:
+    """Attention as in the official code of DINO (arXiv 2104.14294), which scales the matrix and not the queries.
+
+    timm's blocks also give it masks, which are None here.
+    """
+    count, length, width = tokens.shape
+    qkv = attention.qkv(tokens).reshape(count, length, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
+    queries, keys, values = qkv.unbind()
+    weights = ((queries @ keys.mT) * attention.scale).softmax(dim=-1)
+    attended = (attention.attn_drop(weights) @ values).transpose(1, 2).reshape(count, length, width)
+    projected: Tensor = attention.proj_drop(attention.proj(attended))
+    return projected

@@ -1,16 +1,18 @@
 """Tensors from files: safetensors only, nothing is ever unpickled."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from workers.backbones.weights.errors import WeightsError
 
 HEADER_AT = 8
 """A safetensors file starts with the length of its JSON header in eight bytes, then the header."""
 ZIP_MAGIC = b"PK\x03\x04"
+_SHOWN = 3
 PICKLE_STARTS = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
 
 
@@ -40,3 +42,34 @@ def is_pickle(head: bytes) -> bool:
     if head[HEADER_AT:] == b"{":
         return False
     return head.startswith((ZIP_MAGIC, *PICKLE_STARTS))
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
+    """Give a network its tensors: all of them, and no others.
+
+    Args:
+        network: may lie on the meta device.
+        tensors: by name; the network takes them over as they are.
+        source: where they come from, for the message.
+
+    Raises:
+        WeightsError: tensors are missing, unexpected or of another shape; names some.
+    """
+    wanted = network.state_dict()
+    common = wanted.keys() & tensors.keys()
+    faults = {
+        "missing": wanted.keys() - tensors.keys(),
+        "unexpected": tensors.keys() - wanted.keys(),
+        "of another shape": {name for name in common if wanted[name].shape != tensors[name].shape},
+    }
+    if any(faults.values()):
+        found = "; ".join(f"{len(names)} {fault}: {_some(names)}" for fault, names in faults.items() if names)
+        raise WeightsError(
+            f"weights {source} do not fit their network: {found}; bring its own with `congeal weights pull`"
+        )
+    network.load_state_dict(tensors, strict=True, assign=True)
+
+
+def _some(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    return ", ".join(ordered[:_SHOWN]) + (", ..." if len(ordered) > _SHOWN else "")

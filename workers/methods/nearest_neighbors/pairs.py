@@ -48,8 +48,8 @@ class MatchedPairs:
 
     @property
     def state(self) -> Callable[[], State] | None:
-        """What gives the state for a checkpoint; None once a checkpoint holds all that it may."""
-        return None if self._cut else self._first_maps
+        """What gives the state for a checkpoint; None before the first pair, and once a checkpoint holds all it may."""
+        return self._first_maps if self._maps and not self._cut else None
 
     def form(self) -> PairwiseMaps:
         """The result."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -19,9 +20,11 @@ from workers.methods.base import InputImage, Method, MethodResult
 from workers.methods.features import Heartbeat, describe_set
 from workers.methods.nearest_neighbors.pairs import MatchedPairs
 from workers.run_context import Run
+from workers.saliency.sources import class_attention, set_masks
 
 FEATURE_DIM = 96
 WHITENING = 0.5
+_MOSTLY = 0.5
 
 
 class NearestNeighbors(Method[NearestNeighborsParams]):
@@ -33,6 +36,7 @@ class NearestNeighbors(Method[NearestNeighborsParams]):
         pulse = Heartbeat(run)
         pulse.stage("features")
         backbone = self.backbones.get(params.backbone, params.features)
+        prior = None if params.saliency == "none" else class_attention(self.backbones, params.backbone, tick=pulse.beat)
         frames, features = describe_set(
             backbone,
             images,
@@ -41,10 +45,12 @@ class NearestNeighbors(Method[NearestNeighborsParams]):
             pulse=pulse,
             cache=self.backbones.cache,
         )
-        maps = compressed_maps(features, frames, pulse)
+        names = [image.name for image in images]
+        masks = set_masks(params.saliency, features, frames, names, prior=prior, seed=run.seed, tick=pulse.beat)
+        maps = compressed_maps(features, frames, masks, pulse)
         pulse.stage("matching")
         pairs = MatchedPairs(frames.image_sizes, pulse.resume)
-        _match_all(maps, pairs, match_options(params), pulse)
+        _match_all(maps, objects(masks, frames), pairs, match_options(params), pulse)
         form = pairs.form()
         return MethodResult(form=form, backbone=backbone.name, scores=_scores(form))
 
@@ -64,10 +70,15 @@ def match_options(params: NearestNeighborsParams) -> MatchOptions:
     )
 
 
-def compressed_maps(features: Tensor, frames: WorkingFrames, pulse: Heartbeat) -> list[Tensor]:
-    """Features (N, C, h, w) to (D, h_i, w_i) of each picture without its padding: their principal components."""
-    valid = frames.valid(features.shape[-1])
-    projection = fit_projection(features, valid, dim=FEATURE_DIM, whitening=WHITENING, tick=pulse.beat)
+def compressed_maps(features: Tensor, frames: WorkingFrames, masks: Tensor | None, pulse: Heartbeat) -> list[Tensor]:
+    """Features (N, C, h, w) to (D, h_i, w_i) of each picture without its padding: their principal components.
+
+    With masks (N, 1, h, w) the components are those of what is inside.
+    """
+    weights = frames.valid(features.shape[-1])
+    if masks is not None:
+        weights = weights * masks
+    projection = fit_projection(features, weights, dim=FEATURE_DIM, whitening=WHITENING, tick=pulse.beat)
     maps = []
     for index, box in enumerate(frames.boxes):
         maps.append(inner_map(projection(features[index : index + 1])[0], box))
@@ -75,14 +86,27 @@ def compressed_maps(features: Tensor, frames: WorkingFrames, pulse: Heartbeat) -
     return maps
 
 
-def _match_all(maps: Sequence[Tensor], pairs: MatchedPairs, options: MatchOptions, pulse: Heartbeat) -> None:
+def objects(masks: Tensor | None, frames: WorkingFrames) -> list[Tensor | None]:
+    """Cells (h_i, w_i) bool of each picture, without its padding, that are mostly inside its mask; None: all."""
+    if masks is None:
+        return [None] * len(frames.boxes)
+    return [inner_map(mask, box)[0] > _MOSTLY for mask, box in zip(masks, frames.boxes, strict=True)]
+
+
+def _match_all(
+    maps: Sequence[Tensor],
+    inside: Sequence[Tensor | None],
+    pairs: MatchedPairs,
+    options: MatchOptions,
+    pulse: Heartbeat,
+) -> None:
     wanted = list(combinations(range(len(maps)), 2))
-    for done, pair in enumerate(wanted, start=1):
-        if pair in pairs:
-            continue
-        i, j = pair
-        pairs.add(pair, *match_maps(maps[i], maps[j], options, tick=pulse.beat))
-        pulse.step(done, len(wanted), state=pairs.state)
+    for done, (i, j) in enumerate(wanted):
+        if (i, j) not in pairs:
+            tick = partial(pulse.step, done, len(wanted), state=pairs.state)
+            there, back = match_maps(maps[i], maps[j], options, first_mask=inside[i], second_mask=inside[j], tick=tick)
+            pairs.add((i, j), there, back)
+            pulse.step(done + 1, len(wanted), state=pairs.state)
 
 
 def _scores(form: PairwiseMaps) -> list[dict[str, float | bool]]:

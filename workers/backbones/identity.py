@@ -8,6 +8,9 @@ from api_schemas.backbones import FeatureOptions
 
 T = TypeVar("T")
 
+REVISION = 1
+"""Counts changes of what the same weights and options yield, so that no cache mixes them up."""
+
 
 def settled(option: T | None) -> T:
     """Return an option that `api_schemas.backbones.completed` has filled in.
@@ -22,5 +25,6 @@ def settled(option: T | None) -> T:
 
 def identity(name: str, options: FeatureOptions, *, digest: str, dtype: torch.dtype, **settings: object) -> str:
     """Join name, options, other settings, weights and precision, by which caches tell features apart."""
-    facts = {**options.model_dump(exclude_none=True), **settings, "weights": digest, "dtype": dtype}
+    source = {"weights": digest, "dtype": dtype, "revision": REVISION}
+    facts = {**options.model_dump(exclude_none=True), **settings, **source}
     return " ".join([name, *(f"{fact}={value!r}" for fact, value in facts.items())])
