@@ -44,6 +44,7 @@ RANGE_NOT_SATISFIABLE = ProblemKind("range-not-satisfiable", 416, "The range lie
 IDEMPOTENCY_KEY_REUSED = ProblemKind("idempotency-key-reused", 422, "The key was used for another request")
 IMAGE_NOT_FOUND = ProblemKind("image-not-found", 422, "An image is not known")
 IMAGE_SET_NOT_FOUND = ProblemKind("image-set-not-found", 422, "The image set is not known")
+IMAGE_SHAPE = ProblemKind("image-shape", 422, "An image is too small, or too long and thin")
 IMAGE_TRUNCATED = ProblemKind("image-truncated", 422, "An image file is cut short or damaged")
 INVALID_PARAMS = ProblemKind("invalid-params", 422, "The parameters do not fit the method")
 NOT_AN_IMAGE = ProblemKind("not-an-image", 422, "A file is not an image")

@@ -1,5 +1,6 @@
 """Create, find, list and cancel jobs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -15,9 +16,9 @@ from service.idempotency import IdempotentRequest, Replay
 from service.identifiers import looks_like
 from service.image_sets.service import known_images
 from service.jobs.presentation import show_job
-from service.jobs.submission import ResolvedSubmission, check_count, resolve
+from service.jobs.submission import ResolvedSubmission, check_count, check_shapes, resolve
 from service.pagination import PageRequest, cut_page
-from service.problems import IMAGE_SET_NOT_FOUND, NOT_FOUND, ProblemError
+from service.problems import IMAGE_SET_NOT_FOUND, NOT_FOUND, ProblemError, json_pointer
 from storage.blobs.keys import job_prefix
 from storage.database.records import JobRecord, NewJob, utc_now
 from storage.database.repositories.coordination import WorkerRepository
@@ -150,18 +151,21 @@ def _resolve(session: Session, body: JobCreate) -> tuple[ResolvedSubmission, int
     """Check everything about a submission; also return the number of its images."""
     resolved = resolve(body, backbones=WorkerRepository(session).backbones())
     if body.image_set_id is not None:
-        count = _set_size(session, body.image_set_id)
-        check_count(resolved.spec, count, pointer="/image_set_id")
-        return resolved, count
-    image_ids = body.image_ids or []
-    check_count(resolved.spec, len(image_ids), pointer="/image_ids")
-    return resolved, len(known_images(session, image_ids))
+        image_ids = _images_of(session, body.image_set_id)
+        pointers = ["/image_set_id"] * len(image_ids)
+        check_count(resolved.spec, len(image_ids), pointer="/image_set_id")
+    else:
+        image_ids = body.image_ids or []
+        pointers = [json_pointer("image_ids", index) for index in range(len(image_ids))]
+        check_count(resolved.spec, len(image_ids), pointer="/image_ids")
+    check_shapes(known_images(session, image_ids), pointers=pointers)
+    return resolved, len(image_ids)
 
 
-def _set_size(session: Session, image_set_id: str) -> int:
+def _images_of(session: Session, image_set_id: str) -> Sequence[str]:
     record = ImageSetRepository(session).get(image_set_id)
     if record is not None:
-        return len(record.image_ids)
+        return record.image_ids
     detail = f"there is no image set {image_set_id!r}; POST /v1/image-sets makes one"
     error = FieldError(pointer="/image_set_id", code="not-found", detail=detail)
     raise ProblemError(IMAGE_SET_NOT_FOUND, detail, errors=[error])

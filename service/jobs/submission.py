@@ -16,6 +16,7 @@ from api_schemas.problems import FieldError
 from api_schemas.weights import weights_catalogue
 from service.methods.service import preferred_backbone
 from service.problems import (
+    IMAGE_SHAPE,
     INVALID_PARAMS,
     TOO_FEW_IMAGES,
     TOO_MANY_IMAGES,
@@ -26,6 +27,10 @@ from service.problems import (
     json_pointer,
 )
 from service.validation import field_errors, shown, summary
+from storage.database.records import ImageRecord
+
+MIN_IMAGE_SIDE = 16
+MAX_IMAGE_ASPECT = 16
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,35 @@ def check_count(spec: MethodSpec, count: int, *, pointer: str) -> None:
     if count > spec.max_images:
         detail = f"{spec.id} takes at most {spec.max_images} images, got {count}; submit them in several sets"
         raise _wrong_count(TOO_MANY_IMAGES, pointer, detail)
+
+
+def check_shapes(images: Sequence[ImageRecord], *, pointers: Sequence[str]) -> None:
+    """Refuse images of which no feature can be told.
+
+    Args:
+        images: of the submission.
+        pointers: to each of them in the request.
+
+    Raises:
+        ProblemError: a side is smaller than a patch, or far smaller than the other.
+    """
+    errors = [
+        FieldError(pointer=pointer, code="image-shape", detail=fault)
+        for image, pointer in zip(images, pointers, strict=True)
+        if (fault := _shape_fault(image))
+    ]
+    if errors:
+        raise ProblemError(IMAGE_SHAPE, summary(errors), errors=errors)
+
+
+def _shape_fault(image: ImageRecord) -> str | None:
+    short, long = sorted((image.width, image.height))
+    is_what = f"image {image.id} is {image.width} x {image.height} pixels"
+    if short < MIN_IMAGE_SIDE:
+        return f"{is_what}; both sides must have at least {MIN_IMAGE_SIDE}"
+    if long > MAX_IMAGE_ASPECT * short:
+        return f"{is_what}; the longer side may be at most {MAX_IMAGE_ASPECT} times the shorter, crop it"
+    return None
 
 
 def _wrong_count(kind: ProblemKind, pointer: str, detail: str) -> ProblemError:

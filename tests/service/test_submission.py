@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from api_schemas.methods.registry import method_specs
 from service.dependencies import Services
 from tests.service.pictures import png
-from tests.service.requests import METHOD, pointers, problem, spec, submit, uploaded_ids
+from tests.service.requests import METHOD, pointers, problem, spec, submit, upload, uploaded_ids
 from tests.service.test_methods import register_worker
 
 SPEC = method_specs()[METHOD]
@@ -153,6 +153,23 @@ def test_unknown_images_and_sets(client: TestClient) -> None:
     assert pointers(problem(answer, "image-not-found", 422)) == ["/image_ids/1"]
     answer = client.post("/v1/jobs", json={"method": METHOD, "image_set_id": MISSING.replace("img", "set")})
     assert pointers(problem(answer, "image-set-not-found", 422)) == ["/image_set_id"]
+
+
+@pytest.mark.parametrize(("size", "says"), [((15, 64), "at least 16"), ((290, 16), "16 times"), ((16, 256), None)])
+def test_images_that_are_too_small_or_too_thin(client: TestClient, size: tuple[int, int], says: str | None) -> None:
+    odd = upload(client, [("odd.png", png(9, size))]).json()["items"][0]["id"]
+    image_ids = [*uploaded_ids(client, 1), odd]
+    answer = client.post("/v1/jobs", json=spec(image_ids))
+    if says is None:
+        assert answer.status_code == 202
+        return
+    body = problem(answer, "image-shape", 422)
+    assert pointers(body) == ["/image_ids/1"]
+    assert says in body["errors"][0]["detail"]
+    assert f"{size[0]} x {size[1]}" in body["detail"]
+    set_id = client.post("/v1/image-sets", json={"image_ids": image_ids}).json()["id"]
+    answer = client.post("/v1/jobs", json={"method": METHOD, "image_set_id": set_id})
+    assert pointers(problem(answer, "image-shape", 422)) == ["/image_set_id"]
 
 
 def test_either_images_or_a_set(client: TestClient) -> None:
