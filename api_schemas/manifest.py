@@ -107,6 +107,10 @@ class Manifest(Schema):
     form: ResultForm
     method: ManifestMethod
     backbone: str
+    backbone_identity: str | None = Field(
+        default=None,
+        description="Name, options, digest of the weights and precision: equal ones describe a picture alike.",
+    )
     params: dict[str, JsonValue]
     seed: int
     created_at: Timestamp

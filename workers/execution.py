@@ -133,6 +133,7 @@ class Execution:
         return DoneMessage(
             form=form_kind(result.form),
             backbone=result.backbone,
+            backbone_identity=result.backbone_identity,
             artifacts=[FileArtifact(draft=draft, path=path) for draft, path in exported.artifacts],
             self_check=exported.self_check,
             metrics=self._metrics(),

@@ -115,6 +115,7 @@ class DoneMessage(Schema):
     kind: Literal["done"] = "done"
     form: ResultForm
     backbone: str
+    backbone_identity: str | None = None
     artifacts: list[FileArtifact]
     self_check: dict[str, JsonValue]
     metrics: dict[str, JsonValue]

@@ -89,6 +89,7 @@ def make_manifest(
         form=done.form,
         method=ManifestMethod(id=job.method, version=job.method_version),
         backbone=done.backbone,
+        backbone_identity=done.backbone_identity,
         params=job.params,
         seed=job.seed,
         created_at=created_at,

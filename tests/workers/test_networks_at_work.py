@@ -50,7 +50,10 @@ def test_a_network_is_announced_and_used_and_its_features_kept(equipped: tuple[C
         crew.work()
         job = place.job(job_id)
         assert job.state is JobState.SUCCEEDED, job.error
-        assert place.manifest(job_id).backbone == NETWORK
+        manifest = place.manifest(job_id)
+        assert manifest.backbone == NETWORK
+        assert manifest.backbone_identity is not None
+        assert {NETWORK, "layer=2", "stride=16", "dtype=torch.float32"} <= set(manifest.backbone_identity.split())
         digests.append({artifact.name: artifact.sha256 for artifact in place.artifacts(job_id)})
     assert digests[0] == digests[1]
     assert any("3 of 3" in str(event.data["message"]) for event in place.events(job_id) if event.type is EventType.LOG)

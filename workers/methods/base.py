@@ -46,6 +46,8 @@ class MethodResult:
     form: Form
     backbone: str
     """Name of the backbone that was used."""
+    backbone_identity: str | None = None
+    """What else decides its features: options, weights, precision; see `Backbone.identity`."""
     scores: list[dict[str, float | bool]] = field(default_factory=list)
     """Figures of the method's own, one entry per image; may be empty."""
     pictures: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)

@@ -52,7 +52,9 @@ class NearestNeighbors(Method[NearestNeighborsParams]):
         pairs = MatchedPairs(frames.image_sizes, pulse.resume)
         _match_all(maps, objects(masks, frames), pairs, match_options(params), pulse)
         form = pairs.form()
-        return MethodResult(form=form, backbone=backbone.name, scores=_scores(form))
+        return MethodResult(
+            form=form, backbone=backbone.name, backbone_identity=backbone.identity, scores=_scores(form)
+        )
 
 
 def match_options(params: NearestNeighborsParams) -> MatchOptions:

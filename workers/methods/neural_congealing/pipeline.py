@@ -56,6 +56,7 @@ class NeuralCongealing(Method[NeuralCongealingParams]):
         return MethodResult(
             form=atlas_form(result, frames, agreement, pulse.beat),
             backbone=backbone.name,
+            backbone_identity=backbone.identity,
             scores=image_scores(result, frames),
             pictures=atlas_pictures(result, frames, pulse.beat),
             tensors={
