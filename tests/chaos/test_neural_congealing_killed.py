@@ -67,10 +67,13 @@ def assert_resumed(place: Workplace, job_id: str) -> None:
     lost = next(event.seq for event in events if event.type is EventType.ATTEMPT_LOST)
     assert any(event.type is EventType.CHECKPOINT and event.seq < lost for event in events)
     after = [event for event in events if event.seq > lost]
-    (resumed,) = [str(event.data["message"]) for event in after if event.type is EventType.LOG]
-    found = re.fullmatch(r"Going on from the checkpoint at step (\d+) of stage flow\.", resumed)
-    assert found is not None
-    assert int(found[1]) > 0
+    told = [str(event.data["message"]) for event in after if event.type is EventType.LOG]
+    (step,) = [
+        int(found[1])
+        for text in told
+        if (found := re.fullmatch(r"Going on from the checkpoint at step (\d+) of stage flow\.", text))
+    ]
+    assert step > 0
     assert "similarity" not in [event.data["stage"] for event in after if event.type is EventType.STAGE]
 
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -48,9 +49,17 @@ def test_a_runner_is_replaced_after_its_share_of_jobs(tight_crew: Crew, workplac
     assert runner_pid() != first
 
 
-def test_a_runner_that_is_not_ready_in_time_is_given_up() -> None:
+def test_a_runner_that_is_not_ready_in_time_is_given_up(tmp_path: Path) -> None:
     before = runner_pids(os.getpid())
-    runner = RunnerProcess(StartCommand(device="cpu", threads=1, weights_dir=None), start_timeout_s=0.01)
+    start = StartCommand(
+        device="cpu",
+        threads=1,
+        precision="auto",
+        weights_dir=None,
+        feature_cache_dir=tmp_path,
+        feature_cache_bytes=0,
+    )
+    runner = RunnerProcess(start, start_timeout_s=0.01)
     with pytest.raises(RunnerLostError, match=r"not ready within 0\.01 s"):
         runner.ensure_ready()
     assert runner_pids(os.getpid()) == before

@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
@@ -16,6 +18,15 @@ from workers.backbones.weights.bringing import bring_weights
 from workers.settings import WorkerSettings
 
 HERE, ABSENT = "timm/vit_small_patch8_224.dino", "timm/vit_small_patch16_224.dino"
+
+
+@pytest.fixture(autouse=True)
+def all_levels_are_logged() -> Iterator[None]:
+    """Undo what other tests of the session have configured, while these run."""
+    before = structlog.get_config()
+    structlog.reset_defaults()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture
