@@ -24,11 +24,11 @@ def test_a_second_job_takes_its_features_from_the_cache(crew: Crew, workplace: W
     first = run(crew, workplace, three, "nearest_neighbors")
     assert told(workplace, first) == []
     second = run(crew, workplace, three, "nearest_neighbors")
-    assert told(workplace, second) == ["Features of 3 of 3 images were at hand from an earlier job."]
+    assert told(workplace, second) == ["Features of 3 of 3 images were at hand and not computed again."]
     digests = [{a.name: a.sha256 for a in workplace.artifacts(job_id)} for job_id in (first, second)]
     assert digests[0] == digests[1]
     larger = run(crew, workplace, four, "nearest_neighbors")
-    assert told(workplace, larger) == ["Features of 3 of 4 images were at hand from an earlier job."]
+    assert told(workplace, larger) == ["Features of 3 of 4 images were at hand and not computed again."]
     otherwise = run(crew, workplace, three, "nearest_neighbors", working_size=96)
     assert told(workplace, otherwise) == []
 

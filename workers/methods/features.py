@@ -104,7 +104,7 @@ def describe_frames(
         known += hits
         pulse.step(index + 1, count)
     if known:
-        pulse.log(f"Features of {known} of {count} images were at hand from an earlier job.")
+        pulse.log(f"Features of {known} of {count} images were at hand and not computed again.")
     return torch.cat(described)
 
 
