@@ -56,6 +56,11 @@ class JobOptions(Schema):
         le=7 * 24 * 3600,
         description="Seconds from submission after which the job is given up.",
     )
+    extends: JobId | None = Field(
+        default=None,
+        description="A succeeded job of the same method to whose result the images are added; its own images stay as "
+        "they are. The job takes over its parameters.",
+    )
 
 
 class JobCreate(JobOptions):
@@ -63,6 +68,13 @@ class JobCreate(JobOptions):
 
     image_set_id: ImageSetId | None = None
     image_ids: Annotated[DistinctImageIds, Field(min_length=1, max_length=MAX_SET_IMAGES)] | None = None
+    masks: dict[ImageId, ImageId] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_SET_IMAGES,
+        description="For every image the id of an uploaded picture of the same size, white where the object is, black "
+        "elsewhere.",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -96,13 +108,15 @@ class JobImage(Schema):
     name: str
     width: int
     height: int
+    mask_id: ImageId | None = Field(default=None, description="The uploaded picture that is its mask.")
 
 
 class JobInputs(Schema):
     """What the job works on."""
 
     image_set_id: ImageSetId
-    images: list[JobImage]
+    images: list[JobImage] = Field(description="All images; of a job that extends another, those of that job first.")
+    extends: JobId | None = Field(default=None, description="The job whose result is extended.")
 
 
 class JobError(Schema):

@@ -5,7 +5,13 @@ from typing import Literal, get_args
 from api_schemas.backbones import BACKBONES
 
 SaliencySource = Literal["none", "cosegmentation", "user"]
-"""`none`: the whole picture counts; `cosegmentation`: what the images have in common; `user`: masks given with them."""
+"""Where masks come from.
+
+`none`: the whole picture counts; `cosegmentation`: what the images have in common; `user`: masks given with them.
+"""
+
+SaliencyChoice = Literal["auto"] | SaliencySource
+"""`auto` becomes `user` at submission where masks are given, else `none`."""
 
 SALIENCY_SOURCES: tuple[SaliencySource, ...] = get_args(SaliencySource)
 

@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from workers.evaluation.template_set import COUNT, TemplateSet, template_set
-from workers.methods.neural_congealing.direct import DirectOptions, DirectResult, align
+from workers.methods.neural_congealing.direct import DirectOptions, align
 from workers.methods.neural_congealing.evaluation import pair_errors
+from workers.methods.neural_congealing.result import CongealingResult
 
 SIDE_PX = 128
 SHARES = (0.1, 0.05, 0.02)
@@ -76,7 +77,7 @@ def measured(name: str, truth: TemplateSet, states: dict[str, DirectOptions], *,
     return rows
 
 
-def scored(name: str, state: str, result: DirectResult, truth: TemplateSet, cpu_s: float) -> Row:
+def scored(name: str, state: str, result: CongealingResult, truth: TemplateSet, cpu_s: float) -> Row:
     """Carry all points between all pictures that show the object."""
     kept = [i for i in range(COUNT) if i != truth.without_object]
     points = torch.from_numpy(truth.keypoints) / SIDE_PX - 1

@@ -4,15 +4,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from api_schemas.backbones import BackboneName
 from api_schemas.manifest import ResultForm
-from api_schemas.methods.spec import MethodParams, MethodSpec, Misfit, Stage
-from api_schemas.saliency import saliency_fault
+from api_schemas.methods.spec import MaskedParams, MethodSpec, Stage
 
 Matcher = Literal["nearest", "soft_argmax", "window_soft_argmax"]
 
 
-class NearestNeighborsParams(MethodParams):
+class NearestNeighborsParams(MaskedParams):
     """Maps each place of an image to the place with the most similar feature in every other image."""
 
     working_size: int = Field(
@@ -53,16 +51,6 @@ class NearestNeighborsParams(MethodParams):
         description="Leave out matches whose distance (1 - cosine) is not below this share of that of the best match "
         "elsewhere in the image; empty keeps all.",
     )
-    saliency: Literal["none", "cosegmentation"] = Field(
-        default="none",
-        description="`cosegmentation` matches only what the images have in common, found by clustering; it needs a "
-        "transformer as backbone. `none` matches the whole images.",
-    )
-
-    def misfits(self, backbone: BackboneName) -> list[Misfit]:
-        """Find parameters that do not fit the backbone, the source of saliency among them."""
-        fault = saliency_fault(self.saliency, backbone)
-        return super().misfits(backbone) + ([Misfit(("saliency",), fault)] if fault else [])
 
 
 SPEC = MethodSpec(

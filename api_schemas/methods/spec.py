@@ -7,6 +7,7 @@ from pydantic import Field, JsonValue
 from api_schemas.backbones import BackboneChoice, BackboneName, FeatureOptions, faults
 from api_schemas.base import Schema
 from api_schemas.manifest import ResultForm
+from api_schemas.saliency import SaliencyChoice, saliency_fault
 
 
 class MethodParams(Schema):
@@ -25,10 +26,34 @@ class MethodParams(Schema):
         """Find parameters that do not fit the backbone that `self.backbone` has become."""
         return [Misfit(("features", fault.option), fault.detail) for fault in faults(backbone, self.features)]
 
+    def set_misfits(self, images: int) -> list["Misfit"]:  # noqa: ARG002
+        """Find parameters that do not fit a set of so many images."""
+        return []
+
+    def peak_bytes(self, images: int, backbone: BackboneName) -> int:  # noqa: ARG002
+        """Estimate the memory that a worker's process needs at most for a set of so many images; 0 where unknown."""
+        return 0
+
+
+class MaskedParams(MethodParams):
+    """Parameters of a method that can be told, or can find, where the objects are."""
+
+    saliency: SaliencyChoice = Field(
+        default="auto",
+        description="Where the object is in each image. `user`: the masks given with the job; `cosegmentation`: found "
+        "by clustering, which needs a transformer as backbone; `none`: the whole images count; `auto` takes the masks "
+        "if there are any, else the whole images.",
+    )
+
+    def misfits(self, backbone: BackboneName) -> list["Misfit"]:
+        """Find parameters that do not fit the backbone, the source of saliency among them."""
+        fault = None if self.saliency == "auto" else saliency_fault(self.saliency, backbone)
+        return super().misfits(backbone) + ([Misfit(("saliency",), fault)] if fault else [])
+
 
 @dataclass(frozen=True)
 class Misfit:
-    """A parameter that is right by itself but not with this backbone."""
+    """A parameter that is right by itself but not with this backbone or this set."""
 
     path: tuple[str, ...]
     """Where it lies within the parameters."""
@@ -58,6 +83,8 @@ class MethodSpec:
     min_images: int
     max_images: int
     stages: tuple[Stage, ...]
+    extendable: bool = False
+    """Whether images can be added to a finished result without computing the others again (`extends`)."""
     implementation: str
     """`module:attribute` of the `workers.methods.base.Method`; imported by the runner alone."""
 

@@ -27,6 +27,8 @@ class InputImage:
     name: str
     rgb: npt.NDArray[np.uint8]
     """(H, W, 3) in 0..255."""
+    mask: npt.NDArray[np.uint8] | None = None
+    """(H, W) in 0..255, 255 where the object is; given by the user, for all images or for none."""
 
     @property
     def width(self) -> int:
@@ -56,6 +58,18 @@ class MethodResult:
     """Further arrays worth keeping, by name."""
 
 
+@dataclass(frozen=True)
+class BaseResult:
+    """A finished result of the same method, to which images are added."""
+
+    form: Form
+    """Of the images that are there already."""
+    tensors: Mapping[str, npt.NDArray[np.float32]]
+    """As in `MethodResult.tensors`."""
+    scores: list[dict[str, float | bool]]
+    """As in `MethodResult.scores`."""
+
+
 class Method(ABC, Generic[P]):
     """One way to align images. Knows nothing of jobs, queues or HTTP: it runs in a plain script with `Run.local()`."""
 
@@ -73,4 +87,22 @@ class Method(ABC, Generic[P]):
 
         Raises:
             JobCanceled: from `run.step`; let it pass.
+        """
+
+
+class ExtendableMethod(Method[P]):
+    """A method that can add images to a result without computing the others again; `MethodSpec.extendable` says so."""
+
+    @abstractmethod
+    def extend(self, base: BaseResult, images: Sequence[InputImage], params: P, run: Run) -> MethodResult:
+        """Add images to `base`.
+
+        Args:
+            base: the finished result.
+            images: those of `base`, in its order, then the new ones. Masks, if any, lie with the new ones only.
+            params: of the run that made `base`.
+            run: as for `Method.run`.
+
+        Returns:
+            A result of all images; what `base` says of its own images stays as it is.
         """

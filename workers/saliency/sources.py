@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from api_schemas.backbones import BACKBONES, FeatureOptions
-from api_schemas.saliency import SaliencySource, saliency_fault
+from api_schemas.saliency import SaliencyChoice, saliency_fault
 from workers.backbones.base import Backbone, Tick, no_tick
 from workers.backbones.cache import FeatureCache, extract_cached
 from workers.backbones.vit.saliency import SALIENT_HEADS, attention_saliency
@@ -24,7 +24,7 @@ Prior = Callable[[Tensor], Tensor]
 
 
 def set_masks(
-    source: SaliencySource,
+    source: SaliencyChoice,
     features: Tensor,
     frames: WorkingFrames,
     names: Sequence[str],
@@ -38,11 +38,11 @@ def set_masks(
     """Return masks (N, 1, c, c) in [0, 1] on the cells of the features, or None where the whole pictures count.
 
     Args:
-        source: where the masks come from.
+        source: where the masks come from; `auto` takes those given, if any.
         features: (N, C, c, c) of the frames.
         frames: the images in their working frames.
         names: of the images, for messages.
-        given: for `user`: one mask per image, see `user_masks`.
+        given: for `user` and `auto`: one mask per image, see `user_masks`.
         prior: for `cosegmentation`: see `class_attention`.
         options: of the co-segmentation.
 
@@ -50,9 +50,9 @@ def set_masks(
         ValueError: the source lacks what it needs, a given mask does not fit, or no image has any foreground.
     """
     cells = int(features.shape[-1])
-    if source == "none":
+    if source == "none" or (source == "auto" and not given):
         return None
-    if source == "user":
+    if source in ("user", "auto"):
         return user_masks(given, frames, names, cells=cells)
     if prior is None:
         raise ValueError("co-segmentation needs a saliency prior; choose a backbone with a class token")

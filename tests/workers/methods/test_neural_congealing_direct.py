@@ -10,19 +10,22 @@ from torch import Tensor
 
 from workers.evaluation.template_set import TemplateSet, template_set
 from workers.geometry.inversion import round_trip_error
-from workers.methods.neural_congealing.direct import DirectOptions, DirectResult, align, picture_to_atlas
+from workers.methods.neural_congealing.direct import DirectOptions, align
 from workers.methods.neural_congealing.evaluation import pair_errors
+from workers.methods.neural_congealing.result import CongealingResult, picture_to_atlas
 
 FRAME_PX = 128
 QUICK = DirectOptions(similarity_steps=30, flow_steps=30)
 
 
-def align_set(truth: TemplateSet, options: DirectOptions = DirectOptions(), *, masked: bool = True) -> DirectResult:  # noqa: B008
+def align_set(truth: TemplateSet, options: DirectOptions = DirectOptions(), *, masked: bool = True) -> CongealingResult:  # noqa: B008
     features, masks = torch.from_numpy(truth.features), torch.from_numpy(truth.masks)
     return align(features, features.flip(-1), masks if masked else None, torch.ones_like(masks), options)
 
 
-def scores(result: DirectResult, truth: TemplateSet, skipped: int | None = None) -> tuple[float, float, float, float]:
+def scores(
+    result: CongealingResult, truth: TemplateSet, skipped: int | None = None
+) -> tuple[float, float, float, float]:
     """PCK at .1, .05, .02 and the median error, all at 128 pixels."""
     kept = [i for i in range(8) if i != skipped]
     points = torch.from_numpy(truth.keypoints) / FRAME_PX - 1
@@ -133,14 +136,14 @@ class Recorder:
 RESUME_OPTIONS = DirectOptions(similarity_steps=27, flow_steps=28, atlas_size=32)
 
 
-def run_small(hooks: Recorder) -> DirectResult:
+def run_small(hooks: Recorder) -> CongealingResult:
     truth = template_set(feature_noise=0.5)
     features = torch.nn.functional.avg_pool2d(torch.from_numpy(truth.features[:5]), 2)
     masks = torch.nn.functional.avg_pool2d(torch.from_numpy(truth.masks[:5]), 2)
     return align(features, None, masks, torch.ones_like(masks), RESUME_OPTIONS, seed=3, hooks=hooks)
 
 
-def same(first: DirectResult, second: DirectResult) -> bool:
+def same(first: CongealingResult, second: CongealingResult) -> bool:
     pairs = [(getattr(first, name), getattr(second, name)) for name in first.__dataclass_fields__]
     return all(torch.equal(a, b) if isinstance(a, Tensor) else a == b for a, b in pairs)
 

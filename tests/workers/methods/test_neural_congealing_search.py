@@ -17,9 +17,10 @@ from workers.geometry.coordinates import identity_grid, sample
 from workers.geometry.similarity import similarity_matrix, to_complex, transform
 from workers.imaging.frames import WorkingFrames, letterboxed, upload_to_frame
 from workers.matching.projection import fit_projection
-from workers.methods.neural_congealing.direct import DirectOptions, DirectResult, align
+from workers.methods.neural_congealing.direct import DirectOptions, align
 from workers.methods.neural_congealing.evaluation import carry
 from workers.methods.neural_congealing.initialisation import combine
+from workers.methods.neural_congealing.result import CongealingResult
 from workers.methods.neural_congealing.search import CoarseViews, describe_bank, pair_peaks, view_matrices
 from workers.methods.neural_congealing.views import ImageViews
 
@@ -73,7 +74,7 @@ def frame_points(index: int) -> Tensor:
     return upload_to_frame(torch.from_numpy(truth.images[index].keypoints), frames.boxes[index])
 
 
-def pck(result: DirectResult) -> float:
+def pck(result: CongealingResult) -> float:
     truth, frames = drawn()
     hits = []
     for i, j in itertools.permutations(range(len(truth.images)), 2):

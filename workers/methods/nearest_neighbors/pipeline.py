@@ -18,9 +18,9 @@ from workers.matching.projection import fit_projection
 from workers.matching.soft_argmax import Softness
 from workers.methods.base import InputImage, Method, MethodResult
 from workers.methods.features import Heartbeat, describe_set
+from workers.methods.masks import object_masks
 from workers.methods.nearest_neighbors.pairs import MatchedPairs
 from workers.run_context import Run
-from workers.saliency.sources import class_attention, set_masks
 
 FEATURE_DIM = 96
 WHITENING = 0.5
@@ -36,7 +36,6 @@ class NearestNeighbors(Method[NearestNeighborsParams]):
         pulse = Heartbeat(run)
         pulse.stage("features")
         backbone = self.backbones.get(params.backbone, params.features)
-        prior = None if params.saliency == "none" else class_attention(self.backbones, params.backbone, tick=pulse.beat)
         frames, features = describe_set(
             backbone,
             images,
@@ -45,8 +44,7 @@ class NearestNeighbors(Method[NearestNeighborsParams]):
             pulse=pulse,
             cache=self.backbones.cache,
         )
-        names = [image.name for image in images]
-        masks = set_masks(params.saliency, features, frames, names, prior=prior, seed=run.seed, tick=pulse.beat)
+        masks = object_masks(self.backbones, params, features, frames, images, seed=run.seed, tick=pulse.beat)
         maps = compressed_maps(features, frames, masks, pulse)
         pulse.stage("matching")
         pairs = MatchedPairs(frames.image_sizes, pulse.resume)

@@ -4,14 +4,12 @@ The idea and the losses follow Neural Congealing (arXiv 2302.03956); in place of
 own parameters are optimised, from an alignment found by matching.
 
 Entry: `align`. Frames: everything is in normalised [-1, 1] units of the square working frame, `align_corners=False`,
-(x, y). `DirectResult.grids` is atlas -> picture as uploaded (mirroring undone); `matrices`, `theta` and so on speak of
-the mirrored picture where `mirrored` is set. Dense maps picture -> atlas: `picture_to_atlas`.
+(x, y).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -20,11 +18,12 @@ from torch.nn.functional import normalize
 
 from workers.geometry.coordinates import sample
 from workers.geometry.flows import dense_flow
-from workers.geometry.inversion import InverseMap, fold_fraction, invert_grid
+from workers.geometry.inversion import fold_fraction
 from workers.geometry.similarity import similarity_parameters
 from workers.methods.neural_congealing.initialisation import initialise
 from workers.methods.neural_congealing.model import State, atlas_to_picture, dense_grid, initial_state
 from workers.methods.neural_congealing.options import DirectOptions
+from workers.methods.neural_congealing.result import CongealingResult
 from workers.methods.neural_congealing.search import search_alignment
 from workers.methods.neural_congealing.stages import (
     FLOW_CONTROLS,
@@ -42,7 +41,7 @@ from workers.methods.neural_congealing.stages import (
 )
 from workers.methods.neural_congealing.views import Describer, ImageViews
 
-__all__ = ["DirectOptions", "DirectResult", "Hooks", "align", "picture_to_atlas"]
+__all__ = ["DirectOptions", "Hooks", "align"]
 
 
 class Hooks(Protocol):
@@ -75,42 +74,6 @@ class Quiet:
         """Ignore."""
 
 
-@dataclass(frozen=True)
-class DirectResult:
-    """The alignment of N images to an atlas of A x A cells.
-
-    Attributes:
-        mirrored: (N,) bool, pictures that are mirrored left to right.
-        theta, scale, tx, ty: (N,) similarity atlas -> (mirrored) picture; rad, ratio, normalised units.
-        matrices: (N, 2, 3) the same similarity.
-        flows: (N, A, A, 2) displacement in the atlas, applied before the similarity.
-        grids: (N, A, A, 2) atlas -> picture as uploaded, mirroring undone.
-        atlas_features: (D, A, A) unit vectors in the compressed feature space.
-        atlas_saliency: (A, A) in [0, 1].
-        scores: (N,) mean cosine of each image with the mean of the others on the salient cells, in [-1, 1].
-        outlier: (N,) bool, images that agree far less than the others.
-        fold: (N,) share of the salient atlas area where the map folds.
-        curve: (K, 3) stage index, step, mean loss.
-        retained: share of the features' variance kept by the compression.
-    """
-
-    mirrored: Tensor
-    theta: Tensor
-    scale: Tensor
-    tx: Tensor
-    ty: Tensor
-    matrices: Tensor
-    flows: Tensor
-    grids: Tensor
-    atlas_features: Tensor
-    atlas_saliency: Tensor
-    scores: Tensor
-    outlier: Tensor
-    fold: Tensor
-    curve: Tensor
-    retained: float
-
-
 @torch.no_grad()
 def align(
     features: Tensor,
@@ -122,7 +85,7 @@ def align(
     seed: int = 0,
     hooks: Hooks | None = None,
     describe: Describer | None = None,
-) -> DirectResult:
+) -> CongealingResult:
     """Align N pictures of one kind of thing.
 
     Args:
@@ -159,15 +122,6 @@ def align(
     for index in range(int(state.stage), len(stages)):
         _run_stage(state, stages, index, views, options, hooks)
     return _result(state, views, options)
-
-
-def picture_to_atlas(result: DirectResult, index: int, height: int, width: int) -> InverseMap:
-    """The dense map of picture `index` as uploaded: the atlas point of each of height x width cells of the frame."""
-    grid = result.grids[index]
-    if not bool(result.mirrored[index]):
-        return invert_grid(grid, height, width)
-    inverse = invert_grid(grid * grid.new_tensor([-1.0, 1.0]), height, width)
-    return InverseMap(inverse.points.flip(1), inverse.valid.flip(1))
 
 
 def _first_state(views: ImageViews, options: DirectOptions, seed: int, hooks: Hooks) -> State:
@@ -220,7 +174,7 @@ def _progress_span(stages: list[Stage], index: int) -> tuple[int, int]:
     return sum(stages[k].steps for k in alike if k < index), sum(stages[k].steps for k in alike)
 
 
-def _result(state: State, views: ImageViews, options: DirectOptions) -> DirectResult:
+def _result(state: State, views: ImageViews, options: DirectOptions) -> CongealingResult:
     size = options.atlas_size
     matrices = atlas_to_picture(state)
     grids = dense_grid(state, size)
@@ -238,7 +192,7 @@ def _result(state: State, views: ImageViews, options: DirectOptions) -> DirectRe
     theta, scale, tx, ty = similarity_parameters(matrices).unbind(-1)
     mirror = torch.where(state.mirrored, -1.0, 1.0)
     picture_grids = torch.stack([grids[..., 0] * mirror.view(-1, 1, 1), grids[..., 1]], dim=-1)
-    return DirectResult(
+    return CongealingResult(
         mirrored=state.mirrored,
         theta=theta,
         scale=scale,

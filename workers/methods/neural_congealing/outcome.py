@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate, normalize
 from alignment.atlas import Atlas
 from workers.geometry.coordinates import resize_grid, sample
 from workers.imaging.frames import WorkingFrames, frame_to_upload, inner_slices
-from workers.methods.neural_congealing.direct import DirectResult, picture_to_atlas
+from workers.methods.neural_congealing.result import CongealingResult, picture_to_atlas
 
 PICTURE_SIDE = 512
 AGREEMENT_CELLS = 64
@@ -46,7 +46,7 @@ def image_agreement(features: Tensor, grids: Tensor, tick: Callable[[], None]) -
     return torch.stack(cosines).clamp(0, 1)
 
 
-def atlas_form(result: DirectResult, frames: WorkingFrames, agreement: Tensor, tick: Callable[[], None]) -> Atlas:
+def atlas_form(result: CongealingResult, frames: WorkingFrames, agreement: Tensor, tick: Callable[[], None]) -> Atlas:
     """Bring the maps into canonical units and uploaded pixels.
 
     The map to the atlas has one cell for each pixel of the scaled picture; padding is cut off. Confidence is the
@@ -73,7 +73,7 @@ def atlas_form(result: DirectResult, frames: WorkingFrames, agreement: Tensor, t
     return Atlas(frames.image_sizes, tuple(forward), tuple(backward), tuple(confidence))
 
 
-def image_scores(result: DirectResult, frames: WorkingFrames) -> list[dict[str, float | bool]]:
+def image_scores(result: CongealingResult, frames: WorkingFrames) -> list[dict[str, float | bool]]:
     """Per image its similarity in uploaded pixels and how well it fits.
 
     `x_px`, `y_px`: where the atlas' centre lies; `side_px`: length of the atlas' side; `rotation_rad`: direction of
@@ -99,7 +99,7 @@ def image_scores(result: DirectResult, frames: WorkingFrames) -> list[dict[str, 
 
 
 def atlas_pictures(
-    result: DirectResult, frames: WorkingFrames, tick: Callable[[], None]
+    result: CongealingResult, frames: WorkingFrames, tick: Callable[[], None]
 ) -> Mapping[str, npt.NDArray[np.uint8]]:
     """The average of the congealed pictures, plain and on a checkerboard by saliency, and the saliency itself."""
     average = average_picture(frames, result, tick)
@@ -112,7 +112,7 @@ def atlas_pictures(
     }
 
 
-def average_picture(frames: WorkingFrames, result: DirectResult, tick: Callable[[], None]) -> Tensor:
+def average_picture(frames: WorkingFrames, result: CongealingResult, tick: Callable[[], None]) -> Tensor:
     """Mean (3, side, side) of the pictures seen through the atlas, outliers left out; grey where none is seen."""
     grids = resize_grid(result.grids, PICTURE_SIDE)
     total = torch.zeros(3, PICTURE_SIDE, PICTURE_SIDE, device=grids.device)

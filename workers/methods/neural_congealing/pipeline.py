@@ -15,17 +15,14 @@ from workers.geometry.similarity import transform
 from workers.imaging.frames import WorkingFrames
 from workers.methods.base import InputImage, Method, MethodResult
 from workers.methods.features import Heartbeat, describe, describe_set
+from workers.methods.masks import object_masks
 from workers.methods.neural_congealing.direct import DirectOptions, align
 from workers.methods.neural_congealing.outcome import atlas_form, atlas_pictures, image_agreement, image_scores
 from workers.run_context import Run
-from workers.saliency.base import Saliency, whole_picture
 
 
 class NeuralCongealing(Method[NeuralCongealingParams]):
     """Aligns all images to one atlas by a similarity and a smooth flow each."""
-
-    saliency: Saliency = staticmethod(whole_picture)
-    """Where the objects are; replace it to bring masks of one's own."""
 
     @torch.no_grad()
     def run(self, images: Sequence[InputImage], params: NeuralCongealingParams, run: Run) -> MethodResult:
@@ -45,7 +42,7 @@ class NeuralCongealing(Method[NeuralCongealingParams]):
         result = align(
             features,
             None,
-            self.saliency(features, frames.pictures),
+            object_masks(self.backbones, params, features, frames, images, seed=run.seed, tick=pulse.beat),
             frames.valid(cells),
             direct_options(params),
             seed=run.seed,
