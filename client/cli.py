@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from client.commands import demo, jobs, methods, running, weights
+from client.commands import demo, edits, jobs, methods, running, weights
 from client.console import out
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ for command in (
     jobs.wait,
     jobs.fetch,
     jobs.cancel,
+    edits.edit,
     methods.methods,
     demo.demo,
 ):

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from pydantic import JsonValue
 
+from api_schemas.edits import Edit, EditBlend, EditSpace, EditSpec
 from api_schemas.events import JobEvent
 from api_schemas.image_sets import ImageSet, ImageSetCreate
 from api_schemas.images import Image
@@ -26,8 +27,10 @@ from api_schemas.queries import (
     TransferResponse,
 )
 from client.downloads import fetch_result
+from client.edits import OnPicture, fetch_pair_map, fetch_pictures, send_edit
 from client.errors import WaitTimeoutError
 from client.event_stream import EventLog
+from client.masks import check_mask_count, mask_ids
 from client.transport import Transport
 from client.uploads import check_distinct, collect_pictures, upload_pictures
 
@@ -105,19 +108,40 @@ class Congeal:
         name: str | None = None,
         labels: Mapping[str, str] | None = None,
         deadline_s: int = 24 * 3600,
+        masks: Sequence[Image | PathLike] | None = None,
+        extends: JobOrId | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
         """Queue a job on exactly one of: uploaded `images`, files or folders at `paths`, or an `image_set`.
 
+        Args:
+            method: id of the method; with `extends` that of the job that is extended.
+            images: uploaded images, as such or by id.
+            paths: picture files, or folders with pictures.
+            image_set: a set, as such or by id.
+            params: of the method; omitted ones take their defaults, or what the extended job has.
+            seed: of everything random.
+            priority: place in the queue.
+            name: to find the job by.
+            labels: to find it by, too.
+            deadline_s: seconds after which the job is given up.
+            masks: one per image, in the same order: picture files, uploaded images, or ids of such. White where the
+                object is, black elsewhere; each of the size of its image.
+            extends: a succeeded job to whose result the images are added.
+            idempotency_key: makes a repeated call return the first one's job; a fresh one if left out.
+
         Raises:
-            ValueError: none or several of the three are given.
+            ValueError: none or several of the three are given, or not as many masks as images.
+            FileNotFoundError: a path does not exist, or a folder holds no pictures.
         """
         if sum(source is not None for source in (images, paths, image_set)) != 1:
             raise ValueError("give exactly one of images, paths and image_set")
         if paths is not None:
-            uploaded = self.upload(paths)
-            check_distinct(uploaded)
-            images = uploaded
+            pictures = collect_pictures([Path(path) for path in paths])
+            if masks is not None:
+                check_mask_count(masks, len(pictures))
+            images = upload_pictures(self._transport, pictures)
+            check_distinct(images)
         body = JobCreate(
             method=method,
             params=dict(params or {}),
@@ -128,9 +152,21 @@ class Congeal:
             deadline_s=deadline_s,
             image_ids=image_ids(images) if images is not None else None,
             image_set_id=image_set.id if isinstance(image_set, ImageSet) else image_set,
+            masks=None if masks is None else self._paired(masks, images, image_set),
+            extends=None if extends is None else id_of(extends),
         )
         key = idempotency_key or new_key()
         return self._transport.post("/v1/jobs", Job, body=body, idempotency_key=key)
+
+    def _paired(
+        self, masks: Sequence[Image | PathLike], images: Sequence[Image | str] | None, image_set: ImageSet | str | None
+    ) -> dict[str, str]:
+        """Upload masks and pair them with their images."""
+        if isinstance(image_set, str):
+            image_set = self._transport.get(f"/v1/image-sets/{quote(image_set, safe='')}", ImageSet)
+        masked = image_ids(images or (image_set.images if image_set else []))
+        check_mask_count(masks, len(masked))
+        return dict(zip(masked, mask_ids(self._transport, masks), strict=True))
 
     def get(self, job: JobOrId) -> Job:
         """Return the job as it stands now."""
@@ -214,6 +250,57 @@ class Congeal:
             {"keypoints": keypoints, "boxes": boxes, "threshold": threshold, "alphas": alphas}
         )
         return self._transport.post(job_path(job, "evaluations"), EvaluationResponse, body=body)
+
+    def edit(
+        self,
+        job: JobOrId,
+        layer_path: PathLike,
+        *,
+        space: EditSpace = "atlas",
+        image: Image | str | None = None,
+        targets: Sequence[Image | str] | None = None,
+        blend: EditBlend = "over",
+        opacity: float = 1.0,
+        saliency: bool = False,
+        max_side: int = 1024,
+        name: str | None = None,
+    ) -> Edit:
+        """Lay paint over all images of a finished job (or over `targets`).
+
+        The file at `layer_path` covers the whole atlas, or with space `image` all of `image`. The same file and
+        options make one edit, however often they are sent.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        spec = EditSpec(
+            space=space,
+            image=None if image is None else id_of(image),
+            targets=None if targets is None else image_ids(targets),
+            blend=blend,
+            opacity=opacity,
+            saliency=saliency,
+            max_side=max_side,
+            name=name,
+        )
+        return send_edit(self._transport, job_path(job, "edits"), Path(layer_path), spec)
+
+    def fetch_edit(self, edit: Edit, folder: PathLike, *, on_picture: OnPicture | None = None) -> dict[str, Path]:
+        """Download the pictures of an edit and `edit.json` into a folder; return each image's composite by its id.
+
+        Raises:
+            DamagedDownloadError: bytes arrived that do not have the edit's checksum.
+        """
+        return fetch_pictures(self._transport, edit, Path(folder), on_picture=on_picture)
+
+    def pair_map(self, job: JobOrId, source: Image | str, target: Image | str, *, max_side: int | None = None) -> bytes:
+        """Return the map from one image, or the `atlas`, to another as safetensors: `map` and `confidence`.
+
+        `max_side` is the number of cells along the source's longer side; left out, the map comes as it is stored.
+        """
+        names = (quote(id_of(frame), safe="") for frame in (source, target))
+        params = {} if max_side is None else {"max_side": max_side}
+        return fetch_pair_map(self._transport, "/".join([job_path(job, "maps"), *names]), params)
 
 
 def job_path(job: JobOrId, part: str | None = None) -> str:

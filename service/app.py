@@ -9,6 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from service.artifacts.endpoints import router as artifacts
 from service.dependencies import Services, make_services
+from service.edits.endpoints import router as edits
 from service.image_sets.endpoints import router as image_sets
 from service.images.decoding import refuse_bombs
 from service.images.endpoints import router as images
@@ -35,6 +36,7 @@ TAGS = [
     {"name": "jobs", "description": "Runs of a method on an image set: submit, follow, cancel."},
     {"name": "artifacts", "description": "The files that a succeeded job has made."},
     {"name": "queries", "description": "Questions to a succeeded job, answered from its maps."},
+    {"name": "edits", "description": "Paint once, and see it on all images of a succeeded job."},
     {"name": "system", "description": "Operation of the service."},
 ]
 
@@ -53,7 +55,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         generate_unique_id_function=operation_id,
     )
     app.state.services = make_services(settings)
-    for router in (methods, images, image_sets, jobs, artifacts, queries, system):
+    for router in (methods, images, image_sets, jobs, artifacts, queries, edits, system):
         app.include_router(router)
     # The last one added is the outermost.
     app.add_middleware(BodyLimitMiddleware, settings=settings)

@@ -26,6 +26,8 @@ class Services:
     open_results: OpenResults
     decoding: anyio.CapacityLimiter = field(repr=False)
     """Bounds how many threads decode images, and so the memory that takes; the others stay free for short work."""
+    editing: anyio.CapacityLimiter = field(repr=False)
+    """Bounds how many threads carry edits to images."""
     closing: threading.Event = field(repr=False)
     """Set when the process is about to end; requests that wait for news give up then."""
     storing: threading.Lock = field(repr=False)
@@ -42,6 +44,7 @@ def make_services(settings: ServiceSettings) -> Services:
         wake_ups=WakeUps(settings),
         open_results=OpenResults(blobs, capacity=settings.max_open_results),
         decoding=anyio.CapacityLimiter(settings.parallel_decodes),
+        editing=anyio.CapacityLimiter(settings.parallel_edits),
         closing=threading.Event(),
         storing=threading.Lock(),
     )

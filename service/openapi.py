@@ -9,11 +9,16 @@ from fastapi.routing import APIRoute
 from api_schemas.jobs import JobCreate, JobOptions
 from api_schemas.problems import Problem
 from service.problems import INTERNAL_ERROR, PROBLEM_MEDIA_TYPE, VALIDATION_ERROR, ProblemKind
-from service.uploads import FILES_PART
+from service.uploads import FILES_PART, MASKS_PART
 
 Document = dict[str, Any]
 REFERENCE = "#/components/schemas/{model}"
 PROBLEM_CONTENT: Document = {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+FILES: Document = {
+    "type": "array",
+    "items": {"type": "string", "format": "binary"},
+    "description": "JPEG, PNG or WebP files; their order is kept, their names are labels only.",
+}
 # Bodies that handlers read themselves, so that the framework does not see their models.
 UNSEEN_MODELS = (Problem, JobCreate, JobOptions)
 
@@ -51,6 +56,7 @@ def multipart() -> Document:
 def job_submission() -> Document:
     """Document the two bodies of a job's submission."""
     one_shot = _form({"spec": {"$ref": "#/components/schemas/JobOptions"}})
+    one_shot["properties"][MASKS_PART] = {**FILES, "description": "One mask per image, in the order of the images."}
     content = {
         "application/json": {"schema": {"$ref": "#/components/schemas/JobCreate"}},
         "multipart/form-data": {"schema": one_shot, "encoding": {"spec": {"contentType": "application/json"}}},
@@ -59,12 +65,7 @@ def job_submission() -> Document:
 
 
 def _form(fields: Document) -> Document:
-    files = {
-        "type": "array",
-        "items": {"type": "string", "format": "binary"},
-        "description": "JPEG, PNG or WebP files; their order is kept, their names are labels only.",
-    }
-    return {"type": "object", "required": [*fields, FILES_PART], "properties": {**fields, FILES_PART: files}}
+    return {"type": "object", "required": [*fields, FILES_PART], "properties": {**fields, FILES_PART: FILES}}
 
 
 def add_openapi(app: FastAPI) -> None:

@@ -8,6 +8,7 @@ from pydantic import Field
 from storage.settings import StorageSettings
 
 MEBIBYTE = 2**20
+GIBIBYTE = 2**30
 
 
 class ServiceSettings(StorageSettings):
@@ -26,11 +27,16 @@ class ServiceSettings(StorageSettings):
     max_body_bytes: int = Field(default=256 * MEBIBYTE, ge=1, description="Largest multipart request.")
     max_json_bytes: int = Field(default=4 * MEBIBYTE, ge=1, description="Largest request of any other kind.")
     max_answer_points: int = Field(default=250_000, ge=1, description="Most points x targets in one transfer.")
+    max_job_bytes: int = Field(
+        default=16 * GIBIBYTE, ge=1, description="Most memory that a job may be estimated to need, in bytes."
+    )
+    max_edit_pixels: int = Field(default=50_000_000, ge=1, description="Most pixels of the results of one edit.")
 
     max_wait_s: int = Field(default=60, ge=0, description="Longest wait that `Prefer: wait` is granted.")
     poll_interval_s: float = Field(default=0.25, gt=0, description="How often waiting requests look for news.")
     ping_interval_s: float = Field(default=15, gt=0, description="Silence after which an event stream sends a comment.")
     parallel_decodes: int = Field(default=2, ge=1, description="Images decoded at once; bounds memory.")
+    parallel_edits: int = Field(default=2, ge=1, description="Edits computed at once; bounds memory.")
     max_open_results: int = Field(default=4, ge=1, description="Results kept memory-mapped for queries.")
 
     @property

@@ -30,6 +30,7 @@ from service.settings import ServiceSettings
 from storage.errors import StorageFullError
 
 FILES_PART = "images"
+MASKS_PART = "masks"
 MAX_NAME_LENGTH = 255
 ABANDONED_AFTER_S = 24 * 3600.0
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -40,8 +41,10 @@ CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 class ReceivedFile:
     """An uploaded file on disk."""
 
+    part: str
+    """Name of the part that it came in."""
     index: int
-    """Place among the files of the request."""
+    """Place among the files in parts of that name."""
     name: str
     """What the client calls it; a label only."""
     path: Path
@@ -51,7 +54,7 @@ class ReceivedFile:
     @property
     def pointer(self) -> str:
         """Where it lies in the request."""
-        return json_pointer(FILES_PART, self.index)
+        return json_pointer(self.part, self.index)
 
 
 @dataclass
@@ -60,23 +63,33 @@ class ReceivedForm:
 
     fields: dict[str, bytes] = field(default_factory=dict)
     files: list[ReceivedFile] = field(default_factory=list)
+    """Of all parts, in the order in which they came."""
+
+    def files_of(self, part: str) -> list[ReceivedFile]:
+        """Return the files in parts of that name, in order."""
+        return [file for file in self.files if file.part == part]
 
 
 @asynccontextmanager
 async def receive_form(
-    request: Request, settings: ServiceSettings, *, fields: frozenset[str] = frozenset()
+    request: Request,
+    settings: ServiceSettings,
+    *,
+    files: frozenset[str] = frozenset({FILES_PART}),
+    fields: frozenset[str] = frozenset(),
 ) -> AsyncIterator[ReceivedForm]:
-    """Receive a multipart request with files in parts named `images` and the given text fields.
+    """Receive a multipart request with files in parts of the names `files` and with the given text fields.
 
     The files exist within the block only. A client that goes away in the middle raises ClientDisconnect.
 
     Raises:
-        ProblemError: not multipart, malformed, an unknown part, or a file or the number of files above the limits.
+        ProblemError: not multipart, malformed, an unknown part, or a file or the number of files of a part above
+            the limits.
         StorageFullError: no space for the files.
     """
-    boundary = _boundary(request)
+    boundary = _boundary(request, files)
     folder = await run_in_threadpool(_make_folder, settings.uploads_dir)
-    parser = _FormParser(boundary, folder, settings=settings, fields=fields)
+    parser = _FormParser(boundary, folder, settings=settings, files=files, fields=fields)
     try:
         async for chunk in request.stream():
             await run_in_threadpool(parser.feed, chunk)
@@ -101,13 +114,12 @@ def is_multipart(request: Request) -> bool:
     return parse_options_header(request.headers.get("content-type"))[0] == b"multipart/form-data"
 
 
-def _boundary(request: Request) -> bytes:
+def _boundary(request: Request, files: frozenset[str]) -> bytes:
     given = request.headers.get("content-type", "none")
     if not is_multipart(request):
-        raise ProblemError(
-            UNSUPPORTED_MEDIA_TYPE,
-            f"the Content-Type is {given[:100]}; send multipart/form-data with the files in parts named {FILES_PART!r}",
-        )
+        parts = " or ".join(repr(part) for part in sorted(files))
+        detail = f"the Content-Type is {given[:100]}; send multipart/form-data with the files in parts named {parts}"
+        raise ProblemError(UNSUPPORTED_MEDIA_TYPE, detail)
     boundary = parse_options_header(given)[1].get(b"boundary")
     if not boundary:
         raise ProblemError(MALFORMED_BODY, "the Content-Type names no boundary; let the HTTP library write it")
@@ -142,7 +154,9 @@ class _OpenPart:
     """The part whose bytes are arriving."""
 
     name: str = ""
-    filename: str | None = None
+    filename: str = ""
+    index: int = 0
+    path: Path = Path()
     size: int = 0
     text: bytearray = field(default_factory=bytearray)
     sink: BinaryIO | None = None
@@ -151,9 +165,12 @@ class _OpenPart:
 class _FormParser:
     """Writes the files of a multipart body to a folder as chunks come in."""
 
-    def __init__(self, boundary: bytes, folder: Path, *, settings: ServiceSettings, fields: frozenset[str]) -> None:
+    def __init__(
+        self, boundary: bytes, folder: Path, *, settings: ServiceSettings, files: frozenset[str], fields: frozenset[str]
+    ) -> None:
         self._folder = folder
         self._settings = settings
+        self._known_files = files
         self._known_fields = fields
         self._form = ReceivedForm()
         self._part = _OpenPart()
@@ -215,25 +232,28 @@ class _FormParser:
         if self._part.name in self._known_fields:
             if self._part.name in self._form.fields:
                 raise _bad_part(self._part.name, "repeated-part", "this part may stand only once")
-        elif self._part.name != FILES_PART:
-            known = ", ".join(sorted({FILES_PART, *self._known_fields}))
+        elif self._part.name not in self._known_files:
+            known = ", ".join(sorted(self._known_files | self._known_fields))
             raise _bad_part(self._part.name, "unknown-part", f"there is no such part; known are: {known}")
         elif filename is None:
-            raise _bad_part(FILES_PART, "no-file", "the part has no file name; send it as a file")
+            raise _bad_part(self._part.name, "no-file", "the part has no file name; send it as a file")
         else:
             self._open_file(safe_name(_decoded(filename)))
 
     def _open_file(self, name: str) -> None:
-        count, limit = len(self._form.files), self._settings.max_images_per_request
-        if count >= limit:
+        part, limit = self._part.name, self._settings.max_images_per_request
+        index = len(self._form.files_of(part))
+        if index >= limit:
             raise ProblemError(
                 TOO_MANY_IMAGES,
-                f"one request may bring {limit} images; send the others in further requests",
-                errors=[FieldError(pointer=json_pointer(FILES_PART, count), code="too-many", detail=f"limit {limit}")],
+                f"one request may bring {limit} {part}; send the others in further requests",
+                errors=[FieldError(pointer=json_pointer(part, index), code="too-many", detail=f"limit {limit}")],
             )
         self._part.filename = name
+        self._part.index = index
+        self._part.path = self._folder / str(len(self._form.files))
         self._digest = hashlib.sha256()
-        self._part.sink = (self._folder / str(count)).open("xb")
+        self._part.sink = self._part.path.open("xb")
 
     def _take(self, data: bytes, start: int, end: int) -> None:
         part = self._part
@@ -252,9 +272,9 @@ class _FormParser:
         part.sink.write(piece)
 
     def _file_too_large(self) -> ProblemError:
-        index, limit = len(self._form.files), self._settings.max_image_bytes
-        detail = f"{self._part.filename!r} has more than {limit} bytes, the limit for one image; scale it down"
-        error = FieldError(pointer=json_pointer(FILES_PART, index), code="too-many-bytes", detail=detail)
+        part, limit = self._part, self._settings.max_image_bytes
+        detail = f"{part.filename!r} has more than {limit} bytes, the limit for one image; scale it down"
+        error = FieldError(pointer=json_pointer(part.name, part.index), code="too-many-bytes", detail=detail)
         return ProblemError(IMAGE_TOO_LARGE, detail, errors=[error])
 
     def _end_part(self) -> None:
@@ -263,11 +283,8 @@ class _FormParser:
             self._form.fields[part.name] = bytes(part.text)
             return
         part.sink.close()
-        index = len(self._form.files)
-        received = ReceivedFile(
-            index, part.filename or "image", self._folder / str(index), part.size, self._digest.hexdigest()
-        )
-        self._form.files.append(received)
+        digest = self._digest.hexdigest()
+        self._form.files.append(ReceivedFile(part.name, part.index, part.filename, part.path, part.size, digest))
 
     def _end(self) -> None:
         self._complete = True

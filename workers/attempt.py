@@ -16,7 +16,7 @@ from storage.database.records import Control, ImageRecord, JobRecord
 from storage.errors import BlobNotFoundError, StorageError, StorageFullError
 from workers.checkpoint_store import CheckpointStore
 from workers.ledger import LeaseLostError, Ledger
-from workers.preparation import prepare_run
+from workers.preparation import BaseMissingError, prepare_run
 from workers.protocol import (
     AliveMessage,
     CancelCommand,
@@ -84,7 +84,7 @@ class Attempt:
         self._settings = settings
         self._folder = folder
         self._shutdown = shutdown
-        self._images: list[ImageRecord] = []
+        self._images: Sequence[ImageRecord] = []
         self._checkpoints = CheckpointStore(job, blobs=blobs, ledger=ledger)
         self._running = False
         self._stop: Stop | None = None
@@ -105,8 +105,8 @@ class Attempt:
         except LeaseLostError as error:
             log.warning("lease lost; the job is left alone", reason=str(error))
             return False
-        except (StorageFullError, BlobNotFoundError) as error:
-            self._fail(_describe_storage(error), {})
+        except (StorageFullError, BlobNotFoundError, BaseMissingError) as error:
+            self._fail(_describe_missing(error), {})
             return False
         finally:
             if self._running:
@@ -126,10 +126,11 @@ class Attempt:
             self._duties()
 
     def _prepare(self) -> RunCommand:
-        self._images = self._ledger.images()
+        inputs = self._ledger.inputs()
+        self._images = inputs.images
         return prepare_run(
             self._job,
-            self._images,
+            inputs,
             blobs=self._blobs,
             checkpoints=self._checkpoints,
             folder=self._folder,
@@ -272,9 +273,16 @@ class Attempt:
             log.warning("files of a finished job were left behind", error=str(error))
 
 
-def _describe_storage(error: StorageError) -> JobError:
+def _describe_missing(error: StorageFullError | BlobNotFoundError | BaseMissingError) -> JobError:
     if isinstance(error, StorageFullError):
         return STORAGE_FULL
+    if isinstance(error, BaseMissingError):
+        return JobError(
+            code="base-missing",
+            title="The result to be extended is gone",
+            detail=f"{error}. Submit a new job on all images.",
+            retryable=False,
+        )
     return JobError(
         code="image-missing",
         title="A stored image of the job is gone",

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import structlog
 import torch
 from PIL import Image
@@ -17,12 +18,13 @@ from torch import Tensor
 
 from alignment.storage_format import form_kind
 from api_schemas.methods.registry import method_specs
-from api_schemas.methods.spec import MethodSpec
+from api_schemas.methods.spec import MethodParams, MethodSpec
 from workers.backbones.registry import BackboneProvider
+from workers.base_result import read_base
 from workers.channel import Channel
 from workers.checkpoints import CheckpointMismatchError, read_checkpoint, write_checkpoint
 from workers.failures import describe_failure
-from workers.methods.base import InputImage
+from workers.methods.base import ExtendableMethod, InputImage, Method, MethodResult
 from workers.methods.export import export
 from workers.methods.registry import load_method
 from workers.protocol import (
@@ -122,7 +124,7 @@ class Execution:
         run = self._make_run(spec)
         try:
             self._computing = run
-            result = method.run(images, params, run)
+            result = self._compute(method, images, params, run)
         finally:
             self._computing = None
             self._stage_seconds = run.stage_seconds
@@ -138,6 +140,16 @@ class Execution:
             self_check=exported.self_check,
             metrics=self._metrics(),
         )
+
+    def _compute(
+        self, method: Method[MethodParams], images: Sequence[InputImage], params: MethodParams, run: Run
+    ) -> MethodResult:
+        if self._command.base is None:
+            return method.run(images, params, run)
+        if not isinstance(method, ExtendableMethod):
+            name = self._command.method
+            raise TypeError(f"this worker's method {name!r} cannot extend a result. Update the worker.")
+        return method.extend(read_base(self._command.base), images, params, run)
 
     def _make_run(self, spec: MethodSpec) -> Run:
         return Run(
@@ -209,5 +221,11 @@ def _load_images(images: Sequence[RunImage]) -> list[InputImage]:
     loaded = []
     for image in images:
         with Image.open(image.path) as picture:
-            loaded.append(InputImage(name=image.name, rgb=np.asarray(picture.convert("RGB"), dtype=np.uint8)))
+            rgb = np.asarray(picture.convert("RGB"), dtype=np.uint8)
+        loaded.append(InputImage(name=image.name, rgb=rgb, mask=None if image.mask is None else _load_mask(image.mask)))
     return loaded
+
+
+def _load_mask(path: Path) -> npt.NDArray[np.uint8]:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("L"), dtype=np.uint8)

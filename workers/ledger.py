@@ -1,7 +1,8 @@
 """A claimed job's row, as its worker may write it: under the fence, each write in a transaction of its own."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 import structlog
@@ -26,20 +27,35 @@ class LeaseLostError(Exception):
     """Another worker may hold the job by now: nothing must be written any more."""
 
 
+@dataclass(frozen=True)
+class JobInputs:
+    """What a job works on."""
+
+    images: Sequence[ImageRecord]
+    """In their order; those of the extended job first."""
+    masks: Mapping[str, ImageRecord] = field(default_factory=dict)
+    """By the id of the image."""
+    base: JobRecord | None = None
+    """The extended job."""
+
+
 class Ledger:
     """Writes of one attempt at one job."""
 
     def __init__(self, database: Database, job: JobRecord, *, lease_s: float) -> None:
         self._database = database
         self._id = job.id
+        self._extends = job.extends
         self._fence = job.fence
         self._lease_s = lease_s
         self._held_at = time.monotonic()
 
-    def images(self) -> list[ImageRecord]:
-        """Return the job's images in their order."""
+    def inputs(self) -> JobInputs:
+        """Return the job's images in their order, their masks and the job that it extends."""
         with self._database.transaction(read_only=True) as session:
-            return JobRepository(session).images(self._id)
+            jobs = JobRepository(session)
+            base = jobs.get(self._extends) if self._extends is not None else None
+            return JobInputs(images=jobs.images(self._id), masks=jobs.masks(self._id), base=base)
 
     def heartbeat(self) -> Control | None:
         """Prolong the lease; None when the database is out of reach for a while.

@@ -2,18 +2,26 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
+from api_schemas.manifest import Manifest
 from storage.blobs.base import BlobStore
-from storage.database.records import ImageRecord, JobRecord
+from storage.blobs.keys import artifact_key, manifest_key
+from storage.database.records import JobRecord
+from storage.errors import BlobNotFoundError
 from workers.checkpoint_store import CheckpointStore, fetch
-from workers.protocol import RunCommand, RunImage
+from workers.ledger import JobInputs
+from workers.protocol import MANIFEST_NAME, RunCommand, RunImage
+
+
+class BaseMissingError(Exception):
+    """Files of the result that a job extends are gone."""
 
 
 def prepare_run(
     job: JobRecord,
-    images: Sequence[ImageRecord],
+    inputs: JobInputs,
     *,
     blobs: BlobStore,
     checkpoints: CheckpointStore,
@@ -21,38 +29,71 @@ def prepare_run(
     checkpoint_interval_s: float,
     between: Callable[[], None],
 ) -> RunCommand:
-    """Copy the images and the last checkpoint into `folder` and write the command; `between` runs after each image.
+    """Copy the inputs and the last checkpoint into `folder` and write the command; `between` runs after each file.
 
     Raises:
-        BlobNotFoundError: an image is gone.
+        BlobNotFoundError: an image or a mask is gone.
+        BaseMissingError: a file of the extended job's result is gone.
         StorageFullError: there is no space for the copies.
     """
-    inputs = []
-    for index, image in enumerate(images):
+    images = []
+    for index, image in enumerate(inputs.images):
         path = folder / f"input-{index:03d}"
         fetch(blobs, image.blob_key, path)
-        inputs.append(RunImage(path=path, name=image.name))
         between()
+        mask = inputs.masks.get(image.id)
+        mask_path = None if mask is None else folder / f"mask-{index:03d}"
+        if mask is not None and mask_path is not None:
+            fetch(blobs, mask.blob_key, mask_path)
+            between()
+        images.append(RunImage(path=path, name=image.name, mask=mask_path))
     return RunCommand(
         label=job.id,
         method=job.method,
         params=job.params,
         seed=job.seed,
-        images=inputs,
+        images=images,
         scratch=folder,
-        digest=run_digest(job, images),
+        digest=run_digest(job, inputs),
         resume=checkpoints.fetch_last(folder),
+        base=None if inputs.base is None else fetch_base(inputs.base, folder / "base", blobs=blobs, between=between),
         checkpoint_interval_s=checkpoint_interval_s,
     )
 
 
-def run_digest(job: JobRecord, images: Sequence[ImageRecord]) -> str:
+def fetch_base(base: JobRecord, folder: Path, *, blobs: BlobStore, between: Callable[[], None]) -> Path:
+    """Copy the manifest of a succeeded job, and its artifacts but the pictures, into a new folder and return it.
+
+    Files are named in it as in the manifest.
+
+    Raises:
+        BaseMissingError: a file is gone.
+        StorageFullError: there is no space for the copies.
+    """
+    folder.mkdir()
+    try:
+        fetch(blobs, manifest_key(base.id, base.fence), folder / MANIFEST_NAME)
+        manifest = Manifest.model_validate_json((folder / MANIFEST_NAME).read_bytes())
+        for artifact in manifest.artifacts:
+            if not artifact.media_type.startswith("image/"):
+                path = folder / artifact.name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                fetch(blobs, artifact_key(base.id, base.fence, artifact.name), path)
+                between()
+    except BlobNotFoundError as error:
+        raise BaseMissingError(f"of the result of job {base.id} the file {error.key} is gone") from error
+    return folder
+
+
+def run_digest(job: JobRecord, inputs: JobInputs) -> str:
     """Return a SHA-256 of everything that decides the job's result."""
     decisive = {
         "method": job.method,
         "version": job.method_version,
         "params": job.params,
         "seed": job.seed,
-        "images": [image.sha256 for image in images],
+        "images": [image.sha256 for image in inputs.images],
+        "masks": [inputs.masks[image.id].sha256 if image.id in inputs.masks else None for image in inputs.images],
+        "extends": job.extends,
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

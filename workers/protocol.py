@@ -9,6 +9,9 @@ from api_schemas.base import Schema
 from api_schemas.jobs import JobError
 from api_schemas.manifest import ArtifactDraft, ResultForm
 
+MANIFEST_NAME = "manifest.json"
+"""Of a result, in the folder that `RunCommand.base` names."""
+
 
 class StartCommand(Schema):
     """First message to a new runner: how to set itself up."""
@@ -27,6 +30,7 @@ class RunImage(Schema):
 
     path: Path
     name: str
+    mask: Path | None = None
 
 
 class RunCommand(Schema):
@@ -37,10 +41,11 @@ class RunCommand(Schema):
     method: str
     params: dict[str, JsonValue]
     seed: int
-    images: list[RunImage]
+    images: list[RunImage] = Field(description="All; those of a base first.")
     scratch: Path
     digest: str = Field(description="Of all that decides the result; a checkpoint of another digest is not used.")
     resume: Path | None
+    base: Path | None = Field(default=None, description="Folder with the finished result to which images are added.")
     checkpoint_interval_s: float
 
 

@@ -101,6 +101,7 @@ class MethodSummary(Schema):
     min_images: int
     max_images: int
     stages: list[str]
+    extendable: bool = Field(description="Whether a job can add images to a finished result: `extends`.")
     ready: bool = Field(description="Whether a job can run now with backbone `auto`.")
     backbones: list[str] = Field(description="Backbones that a worker has at hand.")
     links: dict[str, str]

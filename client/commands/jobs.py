@@ -14,8 +14,12 @@ from api_schemas.jobs import Job, JobState, Priority
 from client.commands.options import DEFAULT_URL, JobId, Timeout, Url
 from client.console import err, out, reporting_errors, say
 from client.errors import JobUnsuccessfulError
+from client.masks import match_masks
 from client.progress import JobProgress
 from client.sdk import Congeal
+from client.uploads import collect_pictures
+
+DEFAULT_METHOD = "neural_congealing"
 
 
 @reporting_errors
@@ -24,8 +28,14 @@ def submit(
         list[Path], typer.Argument(help="Picture files, or folders with pictures.", show_default=False)
     ],
     method: Annotated[
-        str, typer.Option("--method", "-m", help="Method id; see `congeal methods`.")
-    ] = "neural_congealing",
+        str | None,
+        typer.Option(
+            "--method",
+            "-m",
+            help="Method id; see `congeal methods`.",
+            show_default=f"{DEFAULT_METHOD}, or that of --extends",
+        ),
+    ] = None,
     param: Annotated[
         list[str] | None,
         typer.Option(
@@ -35,6 +45,16 @@ def submit(
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1)] = 0,
     name: Annotated[str | None, typer.Option(help="A name to find the job by.")] = None,
     priority: Annotated[Priority, typer.Option()] = Priority.NORMAL,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False,
+            help="Folder with a mask for every picture, white where the object is; named like it, or with _mask added.",
+        ),
+    ] = None,
+    extends: Annotated[
+        str | None, typer.Option(metavar="JOB", help="Add the pictures to the result of this job.")
+    ] = None,
     wait: Annotated[bool, typer.Option(help="Follow the job to its end.")] = True,
     result: Annotated[
         Path | None,
@@ -47,8 +67,19 @@ def submit(
     if result and not wait:
         raise typer.BadParameter("--out needs --wait: a result can be fetched once the job has ended")
     params = parse_params(param or [])
+    files = collect_pictures(pictures)
+    matched = None if masks is None else match_masks(files, masks)
     with Congeal(url) as congeal:
-        job = congeal.submit(method, paths=list(pictures), params=params, seed=seed, name=name, priority=priority)
+        job = congeal.submit(
+            method or (congeal.get(extends).method if extends else DEFAULT_METHOD),
+            paths=[*files],
+            masks=matched,
+            extends=extends,
+            params=params,
+            seed=seed,
+            name=name,
+            priority=priority,
+        )
         out.print(job.id, soft_wrap=True)
         if wait:
             follow(congeal, job.id, timeout_s=timeout_s)
@@ -169,6 +200,8 @@ def job_table(job: Job) -> Table:
         rows.append(("name", job.name))
     if job.queue:
         rows.append(("queue", f"place {job.queue.position} in lane {job.queue.lane}"))
+    if job.inputs.extends:
+        rows.append(("extends", job.inputs.extends))
     rows += [("images", str(len(job.inputs.images))), ("params", json.dumps(job.params)), ("seed", str(job.seed))]
     times = {"created": job.created_at, "started": job.started_at, "finished": job.finished_at}
     rows += [(name, rfc3339(moment)) for name, moment in times.items() if moment]

@@ -75,6 +75,28 @@ def normalise(source: Path, target: Path, limits: PictureLimits) -> NormalisedPi
     return NormalisedPicture(rgb.width, rgb.height, "image/jpeg" if is_jpeg else "image/png")
 
 
+def read_rgba(source: Path, limits: PictureLimits) -> Image.Image:
+    """Return the first frame of `source`, oriented, in sRGB, with straight alpha; opaque where the file has none.
+
+    Raises:
+        PictureError: not an image of these formats, cut short or damaged, or above the limits, which are checked
+            before anything is decoded.
+    """
+    with _open(source) as picture:
+        _check_size(picture.size, limits)
+        _load(picture)
+        profile = picture.info.get("icc_profile")
+        upright = _eight_bits(_upright(picture))
+    if not upright.has_transparency_data:
+        return _to_srgb(upright, profile).convert("RGBA")
+    rgba = upright.convert("RGBA")
+    if profile is None:
+        return rgba
+    colours = _to_srgb(rgba.convert("RGB"), profile)
+    colours.putalpha(rgba.getchannel("A"))
+    return colours
+
+
 def thumbnail(source: Path, size: int) -> bytes:
     """Return a stored picture as WebP with its longer side at most `size` pixels."""
     with Image.open(source, formats=FORMATS) as picture:
@@ -119,11 +141,15 @@ def _check_size(size: tuple[int, int], limits: PictureLimits) -> None:
         raise PictureError(IMAGE_TOO_LARGE, "side-too-long", detail)
 
 
-def _decode(picture: Image.Image) -> Image.Image:
+def _load(picture: Image.Image) -> None:
     try:
         picture.load()
     except DAMAGE as error:
         raise _damaged(error) from error
+
+
+def _decode(picture: Image.Image) -> Image.Image:
+    _load(picture)
     profile = picture.info.get("icc_profile")
     upright = _upright(picture)
     return _over_white(_eight_bits(upright), profile)

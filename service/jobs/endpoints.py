@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse
@@ -14,6 +15,7 @@ from service.dependencies import ServicesDep
 from service.http_headers import matches_etag
 from service.idempotency import IdempotencyKeyHeader, Replay, replayed
 from service.jobs.events import PAGE_EVENTS, read_events, stream_events
+from service.jobs.masks import blank_masks
 from service.jobs.presentation import job_etag, retry_after_s
 from service.jobs.requests import receive_submission
 from service.jobs.service import JobFilter, cancel_job, create_job, find_job, list_jobs, validate_job
@@ -21,21 +23,32 @@ from service.jobs.waiting import wait_as_preferred
 from service.openapi import job_submission, problems
 from service.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, PageRequest, link_next
 from service.problems import (
+    BASE_MISMATCH,
+    BASE_NOT_FINISHED,
+    BASE_NOT_FOUND,
     BODY_TOO_LARGE,
     IDEMPOTENCY_IN_PROGRESS,
     IDEMPOTENCY_KEY_REUSED,
     IMAGE_NOT_FOUND,
     IMAGE_SET_NOT_FOUND,
+    IMAGE_SHAPE,
     IMAGE_TOO_LARGE,
     IMAGE_TRUNCATED,
     INSUFFICIENT_STORAGE,
     INVALID_CURSOR,
     INVALID_PARAMS,
     MALFORMED_BODY,
+    MASK_EMPTY,
+    MASK_SIZE,
+    MASKS_MISMATCH,
+    MASKS_NOT_TAKEN,
     NOT_AN_IMAGE,
+    NOT_EXTENDABLE,
     NOT_FOUND,
+    REPEATED_IMAGE,
     TOO_FEW_IMAGES,
     TOO_MANY_IMAGES,
+    TOO_MUCH_MEMORY,
     UNKNOWN_METHOD,
     UNSUPPORTED_MEDIA_TYPE,
     WEIGHTS_MISSING,
@@ -57,8 +70,19 @@ SUBMISSION_PROBLEMS = (
     WEIGHTS_MISSING,
     IMAGE_NOT_FOUND,
     IMAGE_SET_NOT_FOUND,
+    IMAGE_SHAPE,
+    REPEATED_IMAGE,
     TOO_FEW_IMAGES,
     TOO_MANY_IMAGES,
+    TOO_MUCH_MEMORY,
+    MASKS_NOT_TAKEN,
+    MASKS_MISMATCH,
+    MASK_SIZE,
+    MASK_EMPTY,
+    BASE_NOT_FOUND,
+    BASE_NOT_FINISHED,
+    BASE_MISMATCH,
+    NOT_EXTENDABLE,
 )
 ONE_SHOT_PROBLEMS = (BODY_TOO_LARGE, IMAGE_TOO_LARGE, IMAGE_TRUNCATED, NOT_AN_IMAGE, INSUFFICIENT_STORAGE)
 
@@ -83,10 +107,12 @@ async def post_job(
 ) -> Response | Job:
     """Submit a job, on uploaded images as JSON, or with its images in one multipart request.
 
-    The multipart form has a part `spec` (JSON) and the files in parts named `images`, in order.
+    The multipart form has a part `spec` (JSON), the files in parts named `images`, in order, and their masks, if any,
+    in as many parts named `masks`.
     """
     body = await receive_submission(services, request)
-    result = await run_in_threadpool(create_job, services, body, idempotency_key)
+    blank = await run_sync(blank_masks, services, body.masks, limiter=services.decoding)
+    result = await run_in_threadpool(create_job, services, body, idempotency_key, blank_masks=blank)
     if isinstance(result, Replay) and (prefer is None or result.location is None):
         return replayed(result)
     address = result.location or "" if isinstance(result, Replay) else result.links.self
@@ -100,9 +126,10 @@ async def post_job(
 
 
 @router.post("/jobs:validate", name="validate_job", responses=problems(*SUBMISSION_PROBLEMS))
-def post_job_validation(body: JobCreate, services: ServicesDep) -> JobValidation:
+async def post_job_validation(body: JobCreate, services: ServicesDep) -> JobValidation:
     """Check a submission and resolve its parameters without creating a job."""
-    return validate_job(services, body)
+    blank = await run_sync(blank_masks, services, body.masks, limiter=services.decoding)
+    return await run_in_threadpool(validate_job, services, body, blank_masks=blank)
 
 
 @router.get("/jobs", name="list_jobs", responses=problems(INVALID_CURSOR))

@@ -73,11 +73,19 @@ def _progress(record: JobRecord) -> Progress | None:
 
 
 def _inputs(record: JobRecord, images: list[ImageRecord]) -> JobInputs:
+    masks = record.masks or {}
     return JobInputs(
         image_set_id=record.image_set_id,
+        extends=record.extends,
         images=[
             JobImage(
-                index=index, id=image.id, sha256=image.sha256, name=image.name, width=image.width, height=image.height
+                index=index,
+                id=image.id,
+                sha256=image.sha256,
+                name=image.name,
+                width=image.width,
+                height=image.height,
+                mask_id=masks.get(image.id),
             )
             for index, image in enumerate(images)
         ],

@@ -9,10 +9,11 @@ from api_schemas.jobs import JobCreate, JobOptions
 from api_schemas.problems import FieldError
 from service.dependencies import Services
 from service.images.service import store_images
+from service.jobs.refusals import refusal, refuse_any
 from service.jobs.service import check_options
 from service.json_bodies import parse_json
-from service.problems import MALFORMED_BODY, UNSUPPORTED_MEDIA_TYPE, VALIDATION_ERROR, ProblemError
-from service.uploads import FILES_PART, ReceivedFile, ReceivedForm, is_multipart, receive_form
+from service.problems import MALFORMED_BODY, MASKS_MISMATCH, REPEATED_IMAGE, UNSUPPORTED_MEDIA_TYPE, ProblemError
+from service.uploads import FILES_PART, MASKS_PART, ReceivedFile, ReceivedForm, is_multipart, receive_form
 
 SPEC_PART = "spec"
 
@@ -25,7 +26,8 @@ async def receive_submission(services: Services, request: Request) -> JobCreate:
         StorageFullError: no space for the images.
     """
     if is_multipart(request):
-        async with receive_form(request, services.settings, fields=frozenset({SPEC_PART})) as form:
+        parts = frozenset({FILES_PART, MASKS_PART})
+        async with receive_form(request, services.settings, files=parts, fields=frozenset({SPEC_PART})) as form:
             return await run_sync(_store_one_shot, services, form, limiter=services.decoding)
     media_type = request.headers.get("content-type", "none").split(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
@@ -37,14 +39,24 @@ async def receive_submission(services: Services, request: Request) -> JobCreate:
 def _store_one_shot(services: Services, form: ReceivedForm) -> JobCreate:
     if SPEC_PART not in form.fields:
         detail = f'the form needs a part {SPEC_PART!r} with JSON such as {{"method": "nearest_neighbors"}}'
-        error = FieldError(pointer=f"/{SPEC_PART}", code="missing", detail=detail)
-        raise ProblemError(MALFORMED_BODY, detail, errors=[error])
+        raise refusal(MALFORMED_BODY, detail, pointer=f"/{SPEC_PART}", code="missing")
     options = parse_json(form.fields[SPEC_PART], JobOptions, pointer=(SPEC_PART,))
-    check_options(services, options, images=len(form.files), pointer=f"/{FILES_PART}")
-    _refuse_repeated(form.files)
-    stored = store_images(services, form.files)
-    image_ids = [record.id for record in stored.records]
-    return JobCreate(**dict(options), image_ids=image_ids)
+    images, masks = form.files_of(FILES_PART), form.files_of(MASKS_PART)
+    check_options(services, options, images=len(images), has_masks=bool(masks), pointer=f"/{FILES_PART}")
+    _refuse_odd_masks(images, masks)
+    _refuse_repeated(images)
+    stored = [record.id for record in store_images(services, [*images, *masks]).records]
+    image_ids, mask_ids = stored[: len(images)], stored[len(images) :]
+    paired = dict(zip(image_ids, mask_ids, strict=True)) if masks else None
+    return JobCreate(**dict(options), image_ids=image_ids, masks=paired)
+
+
+def _refuse_odd_masks(images: Sequence[ReceivedFile], masks: Sequence[ReceivedFile]) -> None:
+    if masks and len(masks) != len(images):
+        detail = (
+            f"there are {len(images)} images and {len(masks)} masks; send one per image, in the same order, or none"
+        )
+        raise refusal(MASKS_MISMATCH, detail, pointer=f"/{MASKS_PART}", code="count")
 
 
 def _refuse_repeated(files: Sequence[ReceivedFile]) -> None:
@@ -55,5 +67,4 @@ def _refuse_repeated(files: Sequence[ReceivedFile]) -> None:
         if original is not file:
             detail = f"{file.name!r} is the same file as {original.name!r}; an image may stand only once in a set"
             errors.append(FieldError(pointer=file.pointer, code="repeated-image", detail=detail))
-    if errors:
-        raise ProblemError(VALIDATION_ERROR, errors[0].detail, errors=errors)
+    refuse_any(REPEATED_IMAGE, errors)

@@ -1,6 +1,6 @@
 """Create, find, list and cancel jobs."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -10,18 +10,17 @@ from sqlalchemy.orm import Session
 from api_schemas.base import ULID_PATTERN
 from api_schemas.jobs import Job, JobCreate, JobOptions, JobState, JobValidation
 from api_schemas.pagination import Page
-from api_schemas.problems import FieldError
 from service.dependencies import Services
 from service.idempotency import IdempotentRequest, Replay
 from service.identifiers import looks_like
-from service.image_sets.service import known_images
+from service.jobs.images import ChosenImages, check_count, choose_images
+from service.jobs.masks import check_masks
 from service.jobs.presentation import show_job
-from service.jobs.submission import ResolvedSubmission, check_count, check_shapes, resolve
+from service.jobs.submission import ResolvedSubmission, resolve
 from service.pagination import PageRequest, cut_page
-from service.problems import IMAGE_SET_NOT_FOUND, NOT_FOUND, ProblemError, json_pointer
+from service.problems import NOT_FOUND, ProblemError
 from storage.blobs.keys import job_prefix
 from storage.database.records import JobRecord, NewJob, utc_now
-from storage.database.repositories.coordination import WorkerRepository
 from storage.database.repositories.images import ImageSetRepository
 from storage.database.repositories.jobs import JobRepository
 
@@ -42,19 +41,27 @@ class JobFilter:
         return {"state": self.state, "method": self.method, "image_set_id": self.image_set_id}
 
 
-def create_job(services: Services, body: JobCreate, idempotency_key: str | None) -> Replay | Job:
+def create_job(
+    services: Services, body: JobCreate, idempotency_key: str | None, *, blank_masks: Collection[str]
+) -> Replay | Job:
     """Queue a job and wake a worker, or return what the same request made before.
 
+    Args:
+        services: the parts of the service.
+        body: the submission.
+        idempotency_key: of the request.
+        blank_masks: those of its masks that mark nothing.
+
     Raises:
-        ProblemError: the submission is not accepted; see `resolve`.
+        ProblemError: the submission is not accepted; see `resolve`, `choose_images` and `check_masks`.
     """
     request = IdempotentRequest.of(idempotency_key, "POST /v1/jobs", body.model_dump(mode="json"))
     with services.database.transaction() as session:
         if request and (replay := request.reserve(session)):
             return replay
-        resolved, _ = _resolve(session, body)
-        image_set_id = body.image_set_id or _make_set(session, body)
-        record = JobRepository(session).add(_new_job(services, resolved, image_set_id))
+        resolved, chosen = _accept(services, session, body, blank_masks)
+        image_set_id = chosen.image_set_id or _make_set(session, body, chosen)
+        record = JobRepository(session).add(_new_job(services, resolved, image_set_id, body.masks))
         job = show_job(session, record)
         if request:
             request.complete(session, Replay(202, job.model_dump(mode="json"), job.links.self))
@@ -62,28 +69,31 @@ def create_job(services: Services, body: JobCreate, idempotency_key: str | None)
     return job
 
 
-def validate_job(services: Services, body: JobCreate) -> JobValidation:
+def validate_job(services: Services, body: JobCreate, *, blank_masks: Collection[str]) -> JobValidation:
     """Check a submission without creating anything.
 
     Raises:
         ProblemError: it would not be accepted.
     """
     with services.database.transaction(read_only=True) as session:
-        resolved, count = _resolve(session, body)
+        resolved, chosen = _accept(services, session, body, blank_masks)
     return JobValidation(
-        method=resolved.spec.id, method_version=resolved.spec.version, params=resolved.params, images=count
+        method=resolved.spec.id,
+        method_version=resolved.spec.version,
+        params=resolved.shown_params,
+        images=len(chosen.all),
     )
 
 
-def check_options(services: Services, options: JobOptions, *, images: int, pointer: str) -> None:
+def check_options(services: Services, options: JobOptions, *, images: int, has_masks: bool, pointer: str) -> None:
     """Refuse a submission early, before its images are decoded.
 
     Raises:
         ProblemError: it would not be accepted.
     """
     with services.database.transaction(read_only=True) as session:
-        resolved = resolve(options, backbones=WorkerRepository(session).backbones())
-    check_count(resolved.spec, images, pointer=pointer)
+        resolved = resolve(session, options, has_masks=has_masks)
+    check_count(resolved, images, pointer=pointer, max_bytes=services.settings.max_job_bytes)
 
 
 def find_job_record(services: Services, job_id: str) -> JobRecord:
@@ -147,46 +157,37 @@ def cancel_job(services: Services, job_id: str, reason: str | None) -> Job:
     return job
 
 
-def _resolve(session: Session, body: JobCreate) -> tuple[ResolvedSubmission, int]:
-    """Check everything about a submission; also return the number of its images."""
-    resolved = resolve(body, backbones=WorkerRepository(session).backbones())
-    if body.image_set_id is not None:
-        image_ids = _images_of(session, body.image_set_id)
-        pointers = ["/image_set_id"] * len(image_ids)
-        check_count(resolved.spec, len(image_ids), pointer="/image_set_id")
-    else:
-        image_ids = body.image_ids or []
-        pointers = [json_pointer("image_ids", index) for index in range(len(image_ids))]
-        check_count(resolved.spec, len(image_ids), pointer="/image_ids")
-    check_shapes(known_images(session, image_ids), pointers=pointers)
-    return resolved, len(image_ids)
+def _accept(
+    services: Services, session: Session, body: JobCreate, blank_masks: Collection[str]
+) -> tuple[ResolvedSubmission, ChosenImages]:
+    """Check everything about a submission."""
+    resolved = resolve(session, body, has_masks=body.masks is not None)
+    chosen = choose_images(session, body, resolved, max_bytes=services.settings.max_job_bytes)
+    if body.masks is not None:
+        check_masks(session, body.masks, chosen.new, blank=blank_masks)
+    return resolved, chosen
 
 
-def _images_of(session: Session, image_set_id: str) -> Sequence[str]:
-    record = ImageSetRepository(session).get(image_set_id)
-    if record is not None:
-        return record.image_ids
-    detail = f"there is no image set {image_set_id!r}; POST /v1/image-sets makes one"
-    error = FieldError(pointer="/image_set_id", code="not-found", detail=detail)
-    raise ProblemError(IMAGE_SET_NOT_FOUND, detail, errors=[error])
+def _make_set(session: Session, body: JobCreate, chosen: ChosenImages) -> str:
+    return ImageSetRepository(session).add(body.name, [image.id for image in chosen.all]).id
 
 
-def _make_set(session: Session, body: JobCreate) -> str:
-    return ImageSetRepository(session).add(body.name, body.image_ids or []).id
-
-
-def _new_job(services: Services, resolved: ResolvedSubmission, image_set_id: str) -> NewJob:
+def _new_job(
+    services: Services, resolved: ResolvedSubmission, image_set_id: str, masks: dict[str, str] | None
+) -> NewJob:
     options = resolved.options
     return NewJob(
         method=resolved.spec.id,
         method_version=resolved.spec.version,
         lane=DEFAULT_LANE,
         image_set_id=image_set_id,
-        params=resolved.params,
+        params=resolved.shown_params,
         seed=options.seed,
         priority=options.priority,
         name=options.name,
         labels=dict(options.labels),
         deadline_at=utc_now() + timedelta(seconds=options.deadline_s),
         max_attempts=services.settings.max_attempts,
+        masks=masks,
+        extends=options.extends,
     )

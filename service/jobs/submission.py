@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import cast
 
 from pydantic import JsonValue, ValidationError
+from sqlalchemy.orm import Session
 
 from api_schemas.backbones import BACKBONES, WEIGHT_FREE_BACKBONE, BackboneChoice, BackboneName, completed
 from api_schemas.jobs import JobOptions
@@ -14,23 +15,13 @@ from api_schemas.methods.registry import method_specs
 from api_schemas.methods.spec import MethodParams, MethodSpec
 from api_schemas.problems import FieldError
 from api_schemas.weights import weights_catalogue
+from service.jobs.extension import Base, check_demands, find_base
+from service.jobs.masks import with_saliency
+from service.jobs.refusals import refusal, refuse_any
 from service.methods.service import preferred_backbone
-from service.problems import (
-    IMAGE_SHAPE,
-    INVALID_PARAMS,
-    TOO_FEW_IMAGES,
-    TOO_MANY_IMAGES,
-    UNKNOWN_METHOD,
-    WEIGHTS_MISSING,
-    ProblemError,
-    ProblemKind,
-    json_pointer,
-)
+from service.problems import INVALID_PARAMS, UNKNOWN_METHOD, WEIGHTS_MISSING, ProblemError, json_pointer
 from service.validation import field_errors, shown, summary
-from storage.database.records import ImageRecord
-
-MIN_IMAGE_SIDE = 16
-MAX_IMAGE_ASPECT = 16
+from storage.database.repositories.coordination import WorkerRepository
 
 
 @dataclass(frozen=True)
@@ -39,73 +30,49 @@ class ResolvedSubmission:
 
     options: JobOptions
     spec: MethodSpec
-    params: dict[str, JsonValue]
+    params: MethodParams
+    base: Base | None
+    """The job to be extended."""
+
+    @property
+    def backbone(self) -> BackboneName:
+        """What the backbone was resolved to."""
+        return cast(BackboneName, self.params.backbone)
+
+    @property
+    def shown_params(self) -> dict[str, JsonValue]:
+        """All parameters as the job keeps and shows them."""
+        return cast(dict[str, JsonValue], self.params.model_dump(mode="json"))
 
 
-def resolve(options: JobOptions, *, backbones: Sequence[str]) -> ResolvedSubmission:
-    """Check a submission against its method and fill in all defaults.
+def resolve(session: Session, options: JobOptions, *, has_masks: bool) -> ResolvedSubmission:
+    """Check a submission against its method, and the job that it extends, and fill in all defaults.
 
     Args:
+        session: to look up that job, and the backbones that workers have at hand.
         options: what was submitted.
-        backbones: those that workers have at hand.
+        has_masks: whether masks come with the images.
 
     Raises:
-        ProblemError: unknown method, parameters that do not fit it, or a backbone without weights.
+        ProblemError: unknown method, parameters that do not fit it, a backbone without weights, masks given and not
+            used or the other way round, or a job that cannot be extended so.
     """
     spec = _method(options.method)
+    base = find_base(session, options.extends, spec) if options.extends is not None else None
     params = _params(spec, options.params)
-    backbone = _backbone(params.backbone, backbones)
+    present = WorkerRepository(session).backbones()
+    if base is not None:
+        check_demands(base, params, options.params, has_masks=has_masks)
+        _backbone(base.backbone, present)
+        return ResolvedSubmission(options, spec, base.params, base)
+    backbone = _backbone(params.backbone, present)
+    params = with_saliency(spec, params, has_masks=has_masks)
     _refuse_misfits(params, backbone)
     # Filled in, so that the job shows what was read.
     features = completed(backbone, params.features)
-    resolved = params.model_copy(update={"backbone": backbone, "features": features}).model_dump(mode="json")
-    return ResolvedSubmission(options, spec, cast(dict[str, JsonValue], resolved))
-
-
-def check_count(spec: MethodSpec, count: int, *, pointer: str) -> None:
-    """Refuse image sets that are too small or too large for the method.
-
-    Raises:
-        ProblemError: too few or too many.
-    """
-    if count < spec.min_images:
-        raise _wrong_count(TOO_FEW_IMAGES, pointer, f"{spec.id} needs at least {spec.min_images} images, got {count}")
-    if count > spec.max_images:
-        detail = f"{spec.id} takes at most {spec.max_images} images, got {count}; submit them in several sets"
-        raise _wrong_count(TOO_MANY_IMAGES, pointer, detail)
-
-
-def check_shapes(images: Sequence[ImageRecord], *, pointers: Sequence[str]) -> None:
-    """Refuse images of which no feature can be told.
-
-    Args:
-        images: of the submission.
-        pointers: to each of them in the request.
-
-    Raises:
-        ProblemError: a side is smaller than a patch, or far smaller than the other.
-    """
-    errors = [
-        FieldError(pointer=pointer, code="image-shape", detail=fault)
-        for image, pointer in zip(images, pointers, strict=True)
-        if (fault := _shape_fault(image))
-    ]
-    if errors:
-        raise ProblemError(IMAGE_SHAPE, summary(errors), errors=errors)
-
-
-def _shape_fault(image: ImageRecord) -> str | None:
-    short, long = sorted((image.width, image.height))
-    is_what = f"image {image.id} is {image.width} x {image.height} pixels"
-    if short < MIN_IMAGE_SIDE:
-        return f"{is_what}; both sides must have at least {MIN_IMAGE_SIDE}"
-    if long > MAX_IMAGE_ASPECT * short:
-        return f"{is_what}; the longer side may be at most {MAX_IMAGE_ASPECT} times the shorter, crop it"
-    return None
-
-
-def _wrong_count(kind: ProblemKind, pointer: str, detail: str) -> ProblemError:
-    return ProblemError(kind, detail, errors=[FieldError(pointer=pointer, code=kind.code, detail=detail)])
+    return ResolvedSubmission(
+        options, spec, params.model_copy(update={"backbone": backbone, "features": features}), None
+    )
 
 
 def _method(method_id: str) -> MethodSpec:
@@ -114,9 +81,8 @@ def _method(method_id: str) -> MethodSpec:
         return specs[method_id]
     close = get_close_matches(method_id, specs, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    detail = f"there is no method {shown(method_id)}; known are: {', '.join(specs)}{hint}"
-    raise ProblemError(
-        UNKNOWN_METHOD, detail, errors=[FieldError(pointer="/method", code="unknown-method", detail=detail)]
+    raise refusal(
+        UNKNOWN_METHOD, f"there is no method {shown(method_id)}; known are: {', '.join(specs)}{hint}", pointer="/method"
     )
 
 
@@ -155,8 +121,7 @@ def _backbone(asked: BackboneChoice, present: Sequence[str]) -> BackboneName:
         f"no worker has the weights of backbone {asked!r} ({size / 1e6:.0f} MB); at hand: {at_hand}. Take one of "
         f"these or 'auto', or run `congeal weights pull {' '.join(names)}` where a worker runs and restart it"
     )
-    error = FieldError(pointer=json_pointer("params", "backbone"), code="weights-missing", detail=detail)
-    raise ProblemError(WEIGHTS_MISSING, detail, errors=[error])
+    raise refusal(WEIGHTS_MISSING, detail, pointer=json_pointer("params", "backbone"))
 
 
 def _refuse_misfits(params: MethodParams, backbone: BackboneName) -> None:
@@ -164,5 +129,4 @@ def _refuse_misfits(params: MethodParams, backbone: BackboneName) -> None:
         FieldError(pointer=json_pointer("params", *misfit.path), code="unfit-for-backbone", detail=misfit.detail)
         for misfit in params.misfits(backbone)
     ]
-    if errors:
-        raise ProblemError(INVALID_PARAMS, summary(errors), errors=errors)
+    refuse_any(INVALID_PARAMS, errors)

@@ -62,6 +62,7 @@ def _summary(spec: MethodSpec, backbones: list[str]) -> MethodSummary:
         min_images=spec.min_images,
         max_images=spec.max_images,
         stages=[stage.name for stage in spec.stages],
+        extendable=spec.extendable,
         ready=bool(backbones),
         backbones=backbones,
         links={"self": f"/v1/methods/{spec.id}", "jobs": "/v1/jobs"},

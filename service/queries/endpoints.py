@@ -1,10 +1,16 @@
 """Addresses of questions to a finished job."""
 
-from fastapi import APIRouter
+import hashlib
+from typing import Annotated
 
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from alignment.storage_format import SAFETENSORS_MEDIA_TYPE
 from api_schemas.queries import EvaluationRequest, EvaluationResponse, TransferRequest, TransferResponse
+from service.blob_response import IMMUTABLE, not_modified
 from service.dependencies import ServicesDep
-from service.openapi import problems
+from service.http_headers import content_etag, matches_etag
+from service.openapi import binary, problems
 from service.problems import (
     CAPABILITY_MISSING,
     IMAGE_NOT_FOUND,
@@ -14,6 +20,7 @@ from service.problems import (
     RESULT_UNAVAILABLE,
     UNSUPPORTED_MEDIA_TYPE,
 )
+from service.queries.maps import pair_map
 from service.queries.service import evaluate, transfer
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["queries"])
@@ -38,3 +45,37 @@ def post_transfer(job_id: str, body: TransferRequest, services: ServicesDep) -> 
 def post_evaluation(job_id: str, body: EvaluationRequest, services: ServicesDep) -> EvaluationResponse:
     """Score a result with known keypoints: percentage of correct keypoints over all ordered pairs of images."""
     return evaluate(services, job_id, body)
+
+
+@router.get(
+    "/maps/{source}/{target}",
+    response_class=Response,
+    responses=binary(SAFETENSORS_MEDIA_TYPE)
+    | problems(NOT_FOUND, JOB_NOT_FINISHED, RESULT_UNAVAILABLE, CAPABILITY_MISSING),
+)
+def get_pair_map(
+    job_id: str,
+    source: Annotated[str, Path(description="Image id, or `atlas`: where the map starts.")],
+    target: Annotated[str, Path(description="Image id, or `atlas`: where it arrives.")],
+    request: Request,
+    services: ServicesDep,
+    max_side: Annotated[
+        int | None, Query(ge=16, le=1024, description="Cells along the longer side; as stored when left out.")
+    ] = None,
+) -> Response:
+    """Return the map from one frame to another as safetensors.
+
+    `map` (H, W, 2) float32 covers the source with H x W equal cells and says for the centre of each where it lies in
+    the target, NaN where nowhere: in pixels of an image, in [0, 1] on the atlas. `confidence` (H, W) float16 is in
+    [0, 1]. The map of a frame to itself is the identity.
+    """
+    content = pair_map(services, job_id, source, target, max_side)
+    etag = content_etag(hashlib.sha256(content).hexdigest())
+    if matches_etag(request.headers, etag):
+        return not_modified(etag)
+    headers = {
+        "ETag": etag,
+        "Cache-Control": IMMUTABLE,
+        "Content-Disposition": 'attachment; filename="map.safetensors"',
+    }
+    return Response(content, media_type=SAFETENSORS_MEDIA_TYPE, headers=headers)

@@ -2,14 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from alignment.atlas import Atlas
-from alignment.sampling import ImageSize
 from alignment.scores import AnnotatedImage, PckReport, pck
 from alignment.transferred import Transferred
 from api_schemas.problems import FieldError
@@ -24,70 +19,8 @@ from api_schemas.queries import (
 )
 from service.artifacts.service import find_succeeded_job
 from service.dependencies import Services
-from service.problems import (
-    CAPABILITY_MISSING,
-    IMAGE_NOT_FOUND,
-    VALIDATION_ERROR,
-    ProblemError,
-    ProblemKind,
-    json_pointer,
-)
-from service.queries.open_results import OpenResult
-
-ATLAS: Final = "atlas"
-ATLAS_SIZE: Final = ImageSize(1, 1)
-Points = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """An image of the job, or the atlas, by the name that the client gave."""
-
-    name: str
-    index: int | None
-    size: ImageSize
-
-    def to_native(self, points: Points, coords: Coordinates) -> Points:
-        """Convert given points to pixels, or canonical coordinates for the atlas."""
-        return points * self.size.extent if coords == "normalized" else points
-
-    def from_native(self, points: Points, coords: Coordinates) -> Points:
-        """Convert back."""
-        return points / self.size.extent if coords == "normalized" else points
-
-
-class _Frames:
-    """Looks up frames of a result by name."""
-
-    def __init__(self, result: OpenResult) -> None:
-        self._result = result
-        self._indices = {image.id: image.index for image in result.manifest.images}
-
-    def get(self, name: str, pointer: str) -> _Frame:
-        """Return the frame of that name.
-
-        Raises:
-            ProblemError: the job has no such image, or its result no atlas.
-        """
-        if name == ATLAS:
-            return self._atlas(pointer)
-        if name not in self._indices:
-            detail = f"image {name!r} is none of the job's {len(self._indices)} images"
-            raise _faulty(IMAGE_NOT_FOUND, pointer, "not-found", detail)
-        index = self._indices[name]
-        return _Frame(name, index, self._result.form.images[index])
-
-    def others(self, source: _Frame) -> list[_Frame]:
-        """Return all images but the source."""
-        names = [image.id for image in self._result.manifest.images if image.index != source.index]
-        return [self.get(name, "/targets") for name in names]
-
-    def _atlas(self, pointer: str) -> _Frame:
-        if not isinstance(self._result.form, Atlas):
-            manifest = self._result.manifest
-            detail = f"the result of {manifest.method.id} ({manifest.form.value}) has no atlas; name an image"
-            raise _faulty(CAPABILITY_MISSING, pointer, "no-atlas", detail)
-        return _Frame(ATLAS, None, ATLAS_SIZE)
+from service.problems import VALIDATION_ERROR, ProblemError, json_pointer
+from service.queries.frames import Frame, Frames, faulty
 
 
 def transfer(services: Services, job_id: str, request: TransferRequest) -> TransferResponse:
@@ -97,7 +30,7 @@ def transfer(services: Services, job_id: str, request: TransferRequest) -> Trans
         ProblemError: no result, an unknown image, no atlas, or too many points to answer.
     """
     result = services.open_results.get(find_succeeded_job(services, job_id))
-    frames = _Frames(result)
+    frames = Frames(result)
     source = frames.get(request.source, "/source")
     targets = _targets(frames, source, request)
     _limit_answer(len(request.points) * len(targets), services.settings.max_answer_points)
@@ -118,7 +51,7 @@ def evaluate(services: Services, job_id: str, request: EvaluationRequest) -> Eva
         ProblemError: no result, an unknown image, or annotations that do not fit each other.
     """
     result = services.open_results.get(find_succeeded_job(services, job_id))
-    frames = _Frames(result)
+    frames = Frames(result)
     for image_id in request.boxes or {}:
         frames.get(image_id, json_pointer("boxes", image_id))
     _require_equal_counts(request)
@@ -130,7 +63,7 @@ def evaluate(services: Services, job_id: str, request: EvaluationRequest) -> Eva
     return _show_scores(pck(result.form, annotated, request.alphas))
 
 
-def _targets(frames: _Frames, source: _Frame, request: TransferRequest) -> list[_Frame]:
+def _targets(frames: Frames, source: Frame, request: TransferRequest) -> list[Frame]:
     if request.targets is None:
         return frames.others(source)
     return [frames.get(name, json_pointer("targets", index)) for index, name in enumerate(request.targets)]
@@ -139,10 +72,10 @@ def _targets(frames: _Frames, source: _Frame, request: TransferRequest) -> list[
 def _limit_answer(count: int, limit: int) -> None:
     if count > limit:
         detail = f"points x targets is {count}, the limit is {limit}; ask for fewer points or targets at once"
-        raise _faulty(VALIDATION_ERROR, "/points", "too-many", detail)
+        raise faulty(VALIDATION_ERROR, "/points", "too-many", detail)
 
 
-def _show(target: _Frame, carried: Transferred, coords: Coordinates) -> TransferredPoints:
+def _show(target: Frame, carried: Transferred, coords: Coordinates) -> TransferredPoints:
     points = target.from_native(carried.points, coords)
     return TransferredPoints(
         target=target.name,
@@ -168,7 +101,7 @@ def _require_equal_counts(request: EvaluationRequest) -> None:
         raise ProblemError(VALIDATION_ERROR, errors[0].detail, errors=errors)
 
 
-def _annotation(request: EvaluationRequest, frame: _Frame) -> AnnotatedImage:
+def _annotation(request: EvaluationRequest, frame: Frame) -> AnnotatedImage:
     keypoints = np.array(request.keypoints[frame.name], dtype=np.float64)
     if request.threshold == "image":
         return AnnotatedImage(keypoints, float(max(frame.size.width, frame.size.height)))
@@ -180,11 +113,11 @@ def _box_side(request: EvaluationRequest, image_id: str) -> float:
     box: Sequence[float] | None = (request.boxes or {}).get(image_id)
     if box is None:
         detail = "threshold 'bbox' needs a box for every image with keypoints; give it, or take threshold 'image'"
-        raise _faulty(VALIDATION_ERROR, pointer, "missing", detail)
+        raise faulty(VALIDATION_ERROR, pointer, "missing", detail)
     width, height = box[2] - box[0], box[3] - box[1]
     if width <= 0 or height <= 0:
         detail = f"the box [x0, y0, x1, y1] must have x1 > x0 and y1 > y0; got {list(box)}"
-        raise _faulty(VALIDATION_ERROR, pointer, "empty-box", detail)
+        raise faulty(VALIDATION_ERROR, pointer, "empty-box", detail)
     return max(width, height)
 
 
@@ -200,7 +133,3 @@ def _show_scores(report: PckReport) -> EvaluationResponse:
         median_error_px=report.median_error_px,
         pck=rows,
     )
-
-
-def _faulty(kind: ProblemKind, pointer: str, code: str, detail: str) -> ProblemError:
-    return ProblemError(kind, detail, errors=[FieldError(pointer=pointer, code=code, detail=detail)])

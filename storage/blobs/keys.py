@@ -56,3 +56,13 @@ def checkpoints_prefix(job_id: str) -> str:
 def checkpoint_key(job_id: str, fence: int, number: int) -> str:
     """Return the key of the claim's n-th checkpoint."""
     return f"{checkpoints_prefix(job_id)}/{fence}-{number}.safetensors"
+
+
+def edit_prefix(job_id: str, edit_id: str) -> str:
+    """Return the prefix of what an edit of a job's result has made."""
+    return check_key(f"{job_prefix(job_id)}/edits/{edit_id}")
+
+
+def edit_key(job_id: str, edit_id: str, image_id: str, part: str) -> str:
+    """Return the key of one picture of an edit: `part` (`layer` or `composite`) for one image."""
+    return check_key(f"{edit_prefix(job_id, edit_id)}/{image_id}-{part}.png")

@@ -19,6 +19,7 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
+    UniqueConstraint,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -165,6 +166,8 @@ class JobRow(Base):
     self_check: Mapped[dict[str, Any] | None]
     revision: Mapped[int]
     last_seq: Mapped[int]
+    masks: Mapped[dict[str, Any] | None]
+    extends: Mapped[str | None] = mapped_column(ID, ForeignKey("jobs.id"))
 
     __table_args__ = (
         CheckConstraint("state <> 'running' OR (lease_until IS NOT NULL AND worker IS NOT NULL)", name="lease"),
@@ -204,6 +207,22 @@ class ArtifactRow(Base):
     sha256: Mapped[str] = mapped_column(DIGEST)
     images: Mapped[list[Any]]
     tensors: Mapped[list[Any]]
+
+
+class EditRow(Base):
+    """An edit of a job's result; `fingerprint` makes the same layer and specification one row."""
+
+    __tablename__ = "edits"
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    job_id: Mapped[str] = mapped_column(ID, ForeignKey("jobs.id", ondelete="CASCADE"))
+    fingerprint: Mapped[str] = mapped_column(DIGEST)
+    layer_sha256: Mapped[str] = mapped_column(DIGEST)
+    spec: Mapped[dict[str, Any]]
+    results: Mapped[list[Any]]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (UniqueConstraint("job_id", "fingerprint"), Index(None, "job_id", "created_at", "id"))
 
 
 class IdempotencyKeyRow(Base):

@@ -63,6 +63,10 @@ class NewJob:
     priority: Priority = Priority.NORMAL
     name: str | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    masks: dict[str, str] | None = None
+    """Of an image's id its mask's image id; of a job that extends another only for the new images."""
+    extends: str | None = None
+    """The succeeded job to whose result the images are added; they follow its own in the set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +98,27 @@ class JobRecord(NewJob):
     self_check: dict[str, JsonValue] | None
     revision: int
     last_seq: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewEdit:
+    """An edit whose pictures are stored."""
+
+    id: str
+    job_id: str
+    fingerprint: str
+    """Digest of the layer and the specification; the same edit is kept once."""
+    layer_sha256: str
+    """Digest of the layer as it was sent."""
+    spec: dict[str, JsonValue]
+    results: list[JsonValue]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditRecord(NewEdit):
+    """An edit of a job's result."""
+
+    created_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from api_schemas.methods.registry import method_specs
 from service.app import create_app
 from service.dependencies import Services
 from service.settings import ServiceSettings
@@ -74,6 +75,16 @@ def services(app: FastAPI) -> Services:
     """The parts of the API, to look behind it."""
     found: Services = app.state.services
     return found
+
+
+@pytest.fixture
+def plain_method() -> Iterator[str]:
+    """The id of a method of another package, which takes no masks, extends nothing and says what memory it needs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent / "plain_method"))
+        method_specs.cache_clear()
+        yield "plain"
+    method_specs.cache_clear()
 
 
 @dataclass(frozen=True)

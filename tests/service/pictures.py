@@ -4,7 +4,7 @@ import io
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 
 def encoded(picture: Image.Image, file_format: str = "PNG", **options: Any) -> bytes:
@@ -34,4 +34,11 @@ def marked(size: tuple[int, int] = (40, 20)) -> Image.Image:
     """Return a white picture with a red block in its top-left corner, to tell its orientation."""
     picture = plain("white", size)
     picture.paste((255, 0, 0), (0, 0, size[0] // 4, size[1] // 4))
+    return picture
+
+
+def disc(size: tuple[int, int] = (64, 48), *, level: int = 255) -> Image.Image:
+    """Return a mask: a disc of this grey on black."""
+    picture = plain("black", size)
+    ImageDraw.Draw(picture).circle((size[0] / 2, size[1] / 2), min(size) / 3, fill=(level,) * 3)
     return picture

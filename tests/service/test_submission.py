@@ -34,7 +34,7 @@ def test_a_job_is_accepted_with_all_its_parameters_resolved(client: TestClient) 
     assert answer.headers["location"] == job["links"]["self"] == f"/v1/jobs/{job['id']}"
     assert int(answer.headers["retry-after"]) > 0
     assert answer.headers["etag"] == f'W/"r{job["revision"]}"'
-    expected = {**SPEC.params().model_dump(), "flow_steps": 5, "backbone": "dense_descriptor"}
+    expected = {**SPEC.params().model_dump(), "flow_steps": 5, "backbone": "dense_descriptor", "saliency": "none"}
     assert job["params"] == expected
     assert (job["state"], job["seed"], job["name"], job["labels"]) == ("queued", 3, "cats", {"team": "felines"})
     assert job["queue"] == {"lane": "default", "position": 1}
@@ -287,7 +287,7 @@ def test_forms_that_do_not_fit(client: TestClient, services: Services) -> None:
 
 
 def test_an_image_may_stand_only_once(client: TestClient) -> None:
-    body = problem(post_form(client, {"method": METHOD}, png(1), png(2), png(1)), "validation-error", 422)
+    body = problem(post_form(client, {"method": METHOD}, png(1), png(2), png(1)), "repeated-image", 422)
     assert pointers(body) == ["/images/2"]
     assert "'2.png' is the same file as '0.png'" in body["detail"]
 

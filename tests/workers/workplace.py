@@ -15,7 +15,7 @@ from PIL import Image
 
 from api_schemas.events import EventType, JobEvent
 from api_schemas.manifest import Artifact, Manifest
-from storage.blobs.keys import image_key
+from storage.blobs.keys import artifact_key, image_key
 from storage.blobs.local import LocalBlobStore
 from storage.database.records import JobRecord, NewImage, NewJob, utc_now
 from storage.database.repositories.images import ImageRepository, ImageSetRepository
@@ -62,8 +62,19 @@ class Workplace:
             with self.database.transaction() as session:
                 images = ImageRepository(session)
                 ids.append((images.by_digest(sha256) or images.add(image)).id)
+        return self.make_set(ids)
+
+    def make_set(self, image_ids: Sequence[str]) -> str:
+        """Bind stored images into a set."""
         with self.database.transaction() as session:
-            return ImageSetRepository(session).add(None, ids).id
+            return ImageSetRepository(session).add(None, image_ids).id
+
+    def image_ids(self, image_set_id: str) -> list[str]:
+        """Return the ids of a set's images in order."""
+        with self.database.transaction(read_only=True) as session:
+            image_set = ImageSetRepository(session).get(image_set_id)
+        assert image_set is not None
+        return list(image_set.image_ids)
 
     def submit(
         self,
@@ -73,6 +84,8 @@ class Workplace:
         seed: int = 7,
         deadline_s: float = 600,
         max_attempts: int = 2,
+        masks: dict[str, str] | None = None,
+        extends: str | None = None,
         **params: object,
     ) -> str:
         """Queue a job and return its id."""
@@ -85,6 +98,8 @@ class Workplace:
             seed=seed,
             deadline_at=utc_now() + timedelta(seconds=deadline_s),
             max_attempts=max_attempts,
+            masks=masks,
+            extends=extends,
         )
         with self.database.transaction() as session:
             return JobRepository(session).add(job).id
@@ -114,6 +129,11 @@ class Workplace:
         """Return the artifacts' rows."""
         with self.database.transaction(read_only=True) as session:
             return JobRepository(session).artifacts(job_id)
+
+    def content(self, job_id: str, name: str) -> bytes:
+        """Read an artifact from the store."""
+        with self.blobs.open(artifact_key(job_id, self.job(job_id).fence, name)) as stream:
+            return stream.read()
 
     def manifest(self, job_id: str) -> Manifest:
         """Read the manifest from the store."""

@@ -85,6 +85,13 @@ class JobQueries:
         )
         return [record_of(ImageRecord, row) for row in self._session.scalars(query)]
 
+    def masks(self, job_id: str) -> dict[str, ImageRecord]:
+        """Return the masks of the job's images by the id of the image; none for images without."""
+        given = self._session.scalar(select(JobRow.masks).where(JobRow.id == job_id)) or {}
+        query = select(ImageRow).where(ImageRow.id.in_(set(given.values())))
+        by_id = {row.id: record_of(ImageRecord, row) for row in self._session.scalars(query)}
+        return {image_id: by_id[mask_id] for image_id, mask_id in given.items()}
+
     def control(self, job_id: str, fence: int) -> Control | None:
         """Return what the worker must know, without renewing its lease; None when the job is no longer its own."""
         query = select(JobRow.cancel_requested_at, JobRow.deadline_at).where(held_by(job_id, fence))

@@ -1,6 +1,7 @@
 """A small but true optimisation method, brought by "another package": stochastic descent with checkpoints.
 
-It estimates the mean colour of the set; the result's maps depend on every step, so that a lost or doubled step shows.
+It estimates the mean colour of the set, within the masks where there are any; the result's maps depend on every step,
+so that a lost or doubled step shows. Images that are added later are shifted by their own mean colour.
 """
 
 import os
@@ -10,6 +11,7 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -17,14 +19,14 @@ from torch import Tensor
 from alignment.atlas import Atlas
 from alignment.sampling import ImageSize
 from api_schemas.manifest import ResultForm
-from api_schemas.methods.spec import MethodParams, MethodSpec, Stage
-from workers.methods.base import InputImage, Method, MethodResult
+from api_schemas.methods.spec import MaskedParams, MethodSpec, Stage
+from workers.methods.base import BaseResult, ExtendableMethod, InputImage, MethodResult
 from workers.run_context import Run
 
 GRID = 8
 
 
-class TinyParams(MethodParams):
+class TinyParams(MaskedParams):
     """How long it works, and what befalls it."""
 
     steps: int = Field(default=20, ge=1)
@@ -32,14 +34,14 @@ class TinyParams(MethodParams):
     accident: Literal["none", "error", "memory", "hang", "nan"] = "none"
 
 
-class Tiny(Method[TinyParams]):
+class Tiny(ExtendableMethod[TinyParams]):
     """Stochastic gradient descent towards the mean colour."""
 
     def run(self, images: Sequence[InputImage], params: TinyParams, run: Run) -> MethodResult:
         """Descend."""
         run.stage("warm_up")
         os.write(1, b"Libraries write to stdout as they please; the protocol must not mind.")
-        pixels = torch.cat([torch.from_numpy(image.rgb.reshape(-1, 3).copy()) for image in images]).float() / 255
+        pixels = torch.cat([_pixels(image) for image in images])
         _befall(params.accident)
         run.stage("descent")
         generator = torch.Generator().manual_seed(run.seed)
@@ -53,7 +55,39 @@ class Tiny(Method[TinyParams]):
             time.sleep(params.step_s)
             loss = float("nan") if params.accident == "nan" else float((pixels - colour).pow(2).mean())
             run.step(step, params.steps, state=partial(_state, colour, step, generator), loss=loss)
-        return MethodResult(form=_form(images, colour), backbone="none")
+        shifts = [0.01 * colour.numpy()[:2]] * len(images)
+        return _result(_form(images, shifts), colour.numpy(), [_score(image) for image in images])
+
+    def extend(self, base: BaseResult, images: Sequence[InputImage], params: TinyParams, run: Run) -> MethodResult:
+        """Keep what the base says and shift each new image by its own mean colour."""
+        run.stage("descent")
+        assert isinstance(base.form, Atlas)
+        known = len(base.form.images)
+        new = images[known:]
+        run.step(params.steps, params.steps, loss=0.0)
+        added = _form(new, [0.01 * _pixels(image).mean(dim=0).numpy()[:2] for image in new])
+        form = Atlas(
+            images=base.form.images + added.images,
+            to_canonical=base.form.to_canonical + added.to_canonical,
+            from_canonical=base.form.from_canonical + added.from_canonical,
+            confidence=base.form.confidence + added.confidence,
+        )
+        return _result(form, base.tensors["atlas_features"].ravel(), [*base.scores, *(_score(image) for image in new)])
+
+
+def _pixels(image: InputImage) -> Tensor:
+    """Colours (n, 3) in [0, 1] of the object, or of the whole image."""
+    chosen = image.rgb.reshape(-1, 3) if image.mask is None else image.rgb[image.mask > 127]
+    return torch.from_numpy(chosen.copy()).float() / 255
+
+
+def _score(image: InputImage) -> dict[str, float | bool]:
+    return {"pixels": float(len(_pixels(image))), "masked": image.mask is not None}
+
+
+def _result(form: Atlas, colour: npt.NDArray[np.float32], scores: list[dict[str, float | bool]]) -> MethodResult:
+    tensors = {"atlas_features": colour.reshape(3, 1, 1).astype(np.float32)}
+    return MethodResult(form=form, backbone="none", tensors=tensors, scores=scores)
 
 
 def _state(colour: Tensor, done: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -69,15 +103,17 @@ def _befall(accident: str) -> None:
         time.sleep(0.05)
 
 
-def _form(images: Sequence[InputImage], colour: Tensor) -> Atlas:
+def _form(images: Sequence[InputImage], shifts: Sequence[npt.NDArray[np.float32]]) -> Atlas:
     cells = (np.arange(GRID, dtype=np.float32) + 0.5) / GRID
     grid = np.stack(np.meshgrid(cells, cells), axis=-1).astype(np.float32)
-    shift = 0.01 * colour.numpy()[:2]
     sizes = tuple(ImageSize(image.width, image.height) for image in images)
     return Atlas(
         images=sizes,
-        to_canonical=tuple(grid * 0.9 + shift for _ in sizes),
-        from_canonical=tuple(((grid - shift) / 0.9 * [size.width, size.height]).astype(np.float32) for size in sizes),
+        to_canonical=tuple(grid * 0.9 + shift for shift in shifts),
+        from_canonical=tuple(
+            ((grid - shift) / 0.9 * [size.width, size.height]).astype(np.float32)
+            for size, shift in zip(sizes, shifts, strict=True)
+        ),
         confidence=tuple(np.ones((GRID, GRID), dtype=np.float32) for _ in sizes),
     )
 
@@ -93,5 +129,6 @@ SPEC = MethodSpec(
     min_images=1,
     max_images=10,
     stages=(Stage(name="warm_up", share=0.1), Stage(name="descent", share=0.8), Stage(name="export", share=0.1)),
+    extendable=True,
     implementation="tiny_method:Tiny",
 )

@@ -1,0 +1,1 @@
+"""Paint once, and see it on all images of a finished job."""

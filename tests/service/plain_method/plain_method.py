@@ -1,0 +1,31 @@
+"""What another package tells the service of a method: it takes no masks, and its memory grows with its images."""
+
+from api_schemas.backbones import BackboneName
+from api_schemas.manifest import ResultForm
+from api_schemas.methods.spec import MethodParams, MethodSpec, Stage
+
+BYTES_AN_IMAGE = 3 * 2**30
+
+
+class PlainParams(MethodParams):
+    """Nothing but the backbone and its features."""
+
+    def peak_bytes(self, images: int, backbone: BackboneName) -> int:
+        """Every image lies in memory."""
+        del backbone
+        return images * BYTES_AN_IMAGE
+
+
+SPEC = MethodSpec(
+    id="plain",
+    title="Plain",
+    summary="Takes images and nothing else.",
+    paper=None,
+    version="0.1",
+    form=ResultForm.ATLAS,
+    params=PlainParams,
+    min_images=1,
+    max_images=10,
+    stages=(Stage(name="work", share=1.0),),
+    implementation="plain_method:Plain",
+)
