@@ -15,31 +15,51 @@ CYCLE_TOLERANCE = 0.1
 _MAX_PROBES = 32
 _LOW_COVERAGE = 0.25
 _HIGH_FOLD_OVER = 0.1
+_LOW_ALIGNMENT = 0.5
 
 
-def self_check(form: Form, *, agreement: Sequence[float] = (), outliers: Collection[int] = ()) -> dict[str, JsonValue]:
+def self_check(
+    form: Form,
+    *,
+    agreement: Sequence[float] = (),
+    alignment_scores: Sequence[float] = (),
+    outliers: Collection[int] = (),
+    names: Sequence[str] = (),
+) -> dict[str, JsonValue]:
     """Score cycle consistency, coverage and fold-over of every image's maps.
 
-    The cycles of an atlas close whether or not it is right; `agreement` is the figure that falls when it is not.
+    The cycles of an atlas close whether or not it is right; `agreement` is the figure that falls when it is not, and
+    `alignment_score` tells which images spoil it.
 
     Args:
         form: the result.
         agreement: per image how alike its aligned features are to the others', in [-1, 1]; empty when not measured.
+        alignment_scores: per image in [0, 1], 1 as good as a typical image of the set, 0 chance; may be empty.
         outliers: indices of images that agree far less with the others than they do.
+        names: of the images, for the warnings; may be empty.
 
     Returns:
         Means over the images of `coverage` (share of cells with a correspondence inside its frame), `fold_over` (share
         of mapped cells whose orientation differs from the majority), `cycle_error` (median distance after a way there
         and back, as a share of the longer side), `cycle_consistent` (share of probes that return within 0.1 of the
-        longer side) and `agreement` if measured; `images` with the same per image, and `warnings`. For an atlas the way
-        is image, atlas, image; for pairwise maps it is image, other image, image, over all others.
+        longer side) and, if measured, `agreement` and `alignment_score`; `images` with the same per image, with
+        `outlier` where there are alignment scores, and `warnings`. For an atlas the way is image, atlas, image; for
+        pairwise maps it is image, other image, image, over all others.
     """
     measure = _check_atlas_image if isinstance(form, Atlas) else _check_pairs_image
     rows = [measure(form, index) for index in range(len(form.images))]  # type: ignore[arg-type]
-    rows = [row | {"agreement": value} for row, value in zip(rows, agreement, strict=True)] if agreement else rows
+    for name, values in (("agreement", agreement), ("alignment_score", alignment_scores)):
+        rows = [row | {name: value} for row, value in zip(rows, values, strict=True)] if values else rows
     summary: dict[str, JsonValue] = {key: _rounded(np.mean([row[key] for row in rows])) for key in rows[0]}
-    images: list[JsonValue] = [{key: _rounded(value) for key, value in row.items()} for row in rows]
-    return summary | {"images": images, "warnings": _warnings(rows, outliers)}
+    flags: list[dict[str, JsonValue]] = [
+        {"outlier": index in outliers} if alignment_scores else {} for index in range(len(rows))
+    ]
+    images: list[JsonValue] = [
+        {**{key: _rounded(value) for key, value in row.items()}, **flag} for row, flag in zip(rows, flags, strict=True)
+    ]
+    labels = [f"image {index} ({name})" for index, name in enumerate(names)]
+    labels = labels or [f"image {index}" for index in range(len(rows))]
+    return summary | {"images": images, "warnings": _warnings(rows, outliers, labels)}
 
 
 def _check_atlas_image(atlas: Atlas, index: int) -> dict[str, float]:
@@ -104,20 +124,22 @@ def _cycle(
     }
 
 
-def _warnings(rows: list[dict[str, float]], outliers: Collection[int]) -> list[JsonValue]:
-    warnings: list[JsonValue] = [
-        f"image {index}: agrees far less with the others than they do; it may not belong to the set"
+def _warnings(rows: list[dict[str, float]], outliers: Collection[int], labels: Sequence[str]) -> list[JsonValue]:
+    mean = float(np.mean([row.get("alignment_score", 1.0) for row in rows]))
+    warnings: list[JsonValue] = []
+    if mean < _LOW_ALIGNMENT:
+        warnings.append(f"the images hardly agree (mean alignment score {mean:.2f}); do not trust their maps")
+    warnings += [
+        f"{labels[index]}: agrees far less with the others than they do; it may not belong to the set"
         for index in sorted(outliers)
     ]
-    for index, row in enumerate(rows):
+    for label, row in zip(labels, rows, strict=True):
         if row["coverage"] < _LOW_COVERAGE:
-            warnings.append(f"image {index}: only {row['coverage']:.0%} of its map lands inside the frame")
+            warnings.append(f"{label}: only {row['coverage']:.0%} of its map lands inside the frame")
         if row["fold_over"] > _HIGH_FOLD_OVER:
-            warnings.append(f"image {index}: {row['fold_over']:.0%} of its map folds over")
+            warnings.append(f"{label}: {row['fold_over']:.0%} of its map folds over")
         if row["cycle_error"] > CYCLE_TOLERANCE:
-            warnings.append(
-                f"image {index}: half of its points return more than {row['cycle_error']:.0%} of the side away"
-            )
+            warnings.append(f"{label}: half of its points return more than {row['cycle_error']:.0%} of the side away")
     return warnings
 
 

@@ -21,6 +21,8 @@ _DTYPE_NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
 _PIXELS = "image_pixels"
 _CANONICAL = "canonical"
 _CONFIDENCE = "share"
+_NOWHERE = "NaN where the image point has no place in the atlas"
+_UNMATCHED = "NaN where the image point has no match"
 
 
 def form_kind(form: Form) -> ResultForm:
@@ -65,11 +67,11 @@ def write_tensors(
 
 
 def describe(
-    name: str, array: npt.NDArray[np.generic], axes: list[str], frame: str
+    name: str, array: npt.NDArray[np.generic], axes: list[str], frame: str, *, missing: str | None = None
 ) -> tuple[Tensor, npt.NDArray[np.generic]]:
     """Pair an array with its description for the manifest."""
-    shape = list(array.shape)
-    return Tensor(name=name, dtype=_DTYPE_NAMES[array.dtype], shape=shape, axes=axes, frame=frame), array
+    dtype, shape = _DTYPE_NAMES[array.dtype], list(array.shape)
+    return Tensor(name=name, dtype=dtype, shape=shape, axes=axes, frame=frame, missing=missing), array
 
 
 def _write_atlas(atlas: Atlas, folder: Path) -> list[ArtifactDraft]:
@@ -78,7 +80,7 @@ def _write_atlas(atlas: Atlas, folder: Path) -> list[ArtifactDraft]:
         zip(atlas.to_canonical, atlas.from_canonical, atlas.confidence, strict=True)
     ):
         tensors = [
-            describe("map", forward.astype(np.float32), ["y", "x", "xy"], _CANONICAL),
+            describe("map", forward.astype(np.float32), ["y", "x", "xy"], _CANONICAL, missing=_NOWHERE),
             describe("confidence", confidence.astype(np.float16), ["y", "x"], _CONFIDENCE),
         ]
         drafts.append(write_tensors(folder, _to_name(index), ArtifactKind.MAP_TO_CANONICAL, tensors, [index]))
@@ -109,7 +111,7 @@ def _write_pairs(pairs: PairwiseMaps, folder: Path) -> list[ArtifactDraft]:
             maps[target] = pairs.maps[source, target]
             confidence[target] = pairs.confidence[source, target]
         tensors = [
-            describe("map", maps, ["target", "y", "x", "xy"], _PIXELS),
+            describe("map", maps, ["target", "y", "x", "xy"], _PIXELS, missing=_UNMATCHED),
             describe("confidence", confidence, ["target", "y", "x"], _CONFIDENCE),
         ]
         drafts.append(write_tensors(folder, _pairs_name(source), ArtifactKind.PAIR_MAPS, tensors, [source]))

@@ -36,6 +36,9 @@ Facet = Literal["key", "query", "value", "token", "attention"]
 BACKBONE_NAMES: tuple[BackboneName, ...] = get_args(BackboneName)
 FACETS: tuple[Facet, ...] = get_args(Facet)
 WEIGHT_FREE_BACKBONE: BackboneName = "dense_descriptor"
+MAX_CELLS = 96
+LOG_BINS = 17
+BYTES_PER_VALUE = 4
 # `auto` takes the first of these that a worker has at hand.
 AUTO_PREFERENCE: tuple[BackboneName, ...] = (
     "dinov2_vitb14_reg",
@@ -99,6 +102,8 @@ class BackboneInfo:
     """Entries of the weights catalogue (`api_schemas.weights`) that it needs."""
     stride: int
     """Side of a feature cell in pixels, unless the options say otherwise."""
+    channels: int
+    """Of its features, unless the options say otherwise."""
     defaults: FeatureOptions = field(default_factory=FeatureOptions)
     """Every option that it takes, with its own choice."""
     layers: int = 0
@@ -155,11 +160,25 @@ def completed(name: str, options: FeatureOptions) -> FeatureOptions:
     return BACKBONES[name].defaults.model_copy(update=given)
 
 
-def _vit(title: str, weights: str, *, patch: int, blocks: int, facet: Facet) -> BackboneInfo:
+def frame_cells(stride: float, size: int) -> int:
+    """Cells a side of the features of frames of `size` pixels; at most 96, so that memory stays bounded."""
+    return min(MAX_CELLS, round(size / stride))
+
+
+def feature_bytes(name: str, options: FeatureOptions, size: int) -> int:
+    """Memory of the features of one frame of `size` pixels a side."""
+    info = BACKBONES[name]
+    channels = info.channels * (LOG_BINS if options.log_bins else 1)
+    return BYTES_PER_VALUE * channels * frame_cells(options.stride or info.stride, size) ** 2
+
+
+def _vit(title: str, weights: str, *, patch: int, size: str, facet: Facet) -> BackboneInfo:
+    blocks = _BLOCKS[size]
     return BackboneInfo(
         title=title,
         weights=(weights,),
         stride=patch // 2,
+        channels=_CHANNELS[size],
         defaults=FeatureOptions(layer=blocks - 1, facet=facet, stride=patch // 2, log_bins=False),
         layers=blocks,
         patch=patch,
@@ -167,6 +186,7 @@ def _vit(title: str, weights: str, *, patch: int, blocks: int, facet: Facet) -> 
 
 
 _BLOCKS = {"s": 12, "b": 12, "l": 24, "g": 40}
+_CHANNELS = {"s": 384, "b": 768, "l": 1024, "g": 1536}
 _SIZES = {"s": "ViT-S", "b": "ViT-B", "l": "ViT-L", "g": "ViT-g"}
 
 
@@ -180,24 +200,26 @@ def _transformers() -> dict[str, BackboneInfo]:
         title = f"{ {'dino': 'DINO', 'dinov2': 'DINOv2', 'dinov3': 'DINOv3'}[family] } {_SIZES[size]}/{patch}"
         title += " with registers" if name.endswith("_reg") else ""
         # Keys as in Deep ViT Features (arXiv 2112.05814); of DINOv2 and DINOv3 the tokens match better.
-        found[name] = _vit(title, name, patch=patch, blocks=_BLOCKS[size], facet="key" if family == "dino" else "token")
+        found[name] = _vit(title, name, patch=patch, size=size, facet="key" if family == "dino" else "token")
     return found
 
 
 BACKBONES: Mapping[str, BackboneInfo] = MappingProxyType(
     {
-        "dense_descriptor": BackboneInfo(title="Dense gradient histograms; needs no weights", stride=4),
+        "dense_descriptor": BackboneInfo(title="Dense gradient histograms; needs no weights", stride=4, channels=228),
         **_transformers(),
         "sd15": BackboneInfo(
             title="Stable Diffusion 1.5, three layers of the U-Net's decoder",
             weights=("sd15",),
             stride=16,
+            channels=3200,
             defaults=FeatureOptions(prompt="", timestep=50),
         ),
         "sd15_dift": BackboneInfo(
             title="DIFT features of Stable Diffusion 1.5",
             weights=("sd15",),
             stride=16,
+            channels=1280,
             defaults=FeatureOptions(layer=1, prompt="", timestep=261, ensemble=8),
             layers=4,
         ),
@@ -205,6 +227,7 @@ BACKBONES: Mapping[str, BackboneInfo] = MappingProxyType(
             title="Stable Diffusion 1.5 joined with DINOv2 ViT-B/14",
             weights=("sd15", "dinov2_vitb14"),
             stride=16,
+            channels=3968,
             defaults=FeatureOptions(prompt="", timestep=50),
         ),
     }

@@ -137,6 +137,7 @@ class JobLinks(Schema):
     artifacts: str
     transfer: str
     evaluations: str
+    edits: str
 
 
 class Job(Schema):

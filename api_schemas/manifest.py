@@ -26,7 +26,12 @@ class ArtifactKind(StrEnum):
     ATLAS_RGB = "atlas_rgb"
     ATLAS_SALIENCY = "atlas_saliency"
     ATLAS_FEATURES = "atlas_features"
+    ATLAS_PCA = "atlas_pca"
     CONGEALED_IMAGE = "congealed_image"
+    CONGEALED_MASK = "congealed_mask"
+    CONGEALED_PCA = "congealed_pca"
+    IMAGE_SALIENCY = "image_saliency"
+    RESIDUAL_FLOW = "residual_flow"
     CONTACT_SHEET = "contact_sheet"
     TRANSFORMS = "transforms"
     TRAINING_CURVE = "training_curve"
@@ -41,6 +46,10 @@ class Tensor(Schema):
     shape: list[int]
     axes: list[str] = Field(description="Meaning of each axis, for example ['y', 'x', 'xy'].")
     frame: str = Field(description="Coordinate frame or unit of the values.")
+    missing: str | None = Field(
+        default=None,
+        description="What NaN stands for where there may be any: the finite values are the validity mask.",
+    )
 
 
 class ArtifactDraft(Schema):

@@ -4,9 +4,16 @@ from typing import Literal
 
 from pydantic import Field
 
+from api_schemas.backbones import BACKBONES, BYTES_PER_VALUE, BackboneName, feature_bytes
 from api_schemas.base import Schema
 from api_schemas.manifest import ResultForm
 from api_schemas.methods.spec import MaskedParams, MethodSpec, Misfit, Stage
+from api_schemas.weights import weights_catalogue
+
+_PROCESS_BYTES = 1_100_000_000
+_IMAGE_BYTES = 16_000_000
+_NETWORK_BYTES = 700_000_000
+_ACTIVATION_BYTES = 500_000_000
 
 
 class NetworkParams(Schema):
@@ -19,8 +26,8 @@ class NetworkParams(Schema):
     )
     compat: bool = Field(
         default=False,
-        description="Keep the official code's quirks: points carried through whole atlas cells, flips judged by plain "
-        "comparison.",
+        description="Review flips as the official code does: the orientation with the smaller loss is taken, however "
+        "small the difference.",
     )
     bootstrap_epochs: int = Field(
         default=150, ge=1, le=100_000, description="Passes over the set that train similarities alone; officially 1000."
@@ -35,6 +42,10 @@ class NetworkParams(Schema):
         le=1,
         description="Width of the networks as a share of the official one (43 million weights at 1).",
     )
+
+    def peak_bytes(self) -> float:
+        """Estimate the memory of the networks, their gradients and moments, and of a step's activations."""
+        return self.width**2 * _NETWORK_BYTES + self.width * self.batch * _ACTIVATION_BYTES
 
 
 class NeuralCongealingParams(MaskedParams):
@@ -92,6 +103,17 @@ class NeuralCongealingParams(MaskedParams):
             return []
         detail = f"there is no image {self.reference_image} in a set of {images}; use 0 to {images - 1}"
         return [Misfit(("reference_image",), detail)]
+
+    def peak_bytes(self, images: int, backbone: BackboneName) -> int:
+        """Estimate the memory that a worker's process needs at most, from measurements with some room."""
+        features = feature_bytes(backbone, self.features, self.working_size)
+        an_image = 4 * features + _IMAGE_BYTES * (self.working_size / 256) ** 2
+        weights = sum(weights_catalogue()[name].bytes for name in BACKBONES[backbone].weights)
+        total = _PROCESS_BYTES + weights + images * an_image
+        if self.mode == "network":
+            keys = 2 * BYTES_PER_VALUE * BACKBONES[backbone].channels * self.atlas_size**2
+            total += images * keys + self.network.peak_bytes()
+        return round(total)
 
 
 SPEC = MethodSpec(

@@ -101,4 +101,5 @@ def _links(job_id: str) -> JobLinks:
         artifacts=f"{address}/artifacts",
         transfer=f"{address}/transfer",
         evaluations=f"{address}/evaluations",
+        edits=f"{address}/edits",
     )

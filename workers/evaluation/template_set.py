@@ -1,11 +1,7 @@
-"""A small analytic test set: one flat template, eight poses and smooth deformations, hand-made features.
+"""Small analytic test sets: one flat template, some poses and smooth deformations, hand-made features.
 
-Everything is given by closed formulas, so any alignment of the set can be measured to a fraction of a pixel.
-The template lives in (u, v) in [-1, 1], u to the right and v down. Image i shows template point
-
-    t = w + d_i(w),   w = R_i^T (p - c_i) / s_i,   p in [-1, 1]^2 the normalised image point,
-
-with d_i a smooth displacement of the given amplitude.
+Everything is given by closed formulas, so any alignment of a set can be measured to a fraction of a pixel. See
+`workers.evaluation.template` for how an image shows its template.
 """
 
 from __future__ import annotations
@@ -16,76 +12,39 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from workers.evaluation.template import Template
+from workers.evaluation.template_beetle import BEETLE
+from workers.evaluation.template_creature import CREATURE
+
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
-COUNT = 8
+TEMPLATES = {"creature": CREATURE, "beetle": BEETLE}
+COUNT = CREATURE.count
+TEMPLATE_KEYPOINTS: Float64 = CREATURE.points
 IMAGE_SIZE = 256
 FEATURE_SIZE = 64
-FEATURE_DIM = 32
-KEYPOINT_NAMES = (
-    "head_outer",
-    "neck",
-    "back",
-    "belly",
-    "tail_root",
-    "tail_tip",
-    "front_foot",
-    "front_hip",
-    "hind_foot",
-    "hind_hip",
-    "chest",
-    "middle",
-)
-TEMPLATE_KEYPOINTS: Float64 = np.array(
-    [
-        (0.47, -0.33),
-        (0.33, -0.18),
-        (0.0, -0.25),
-        (0.0, 0.25),
-        (-0.36, -0.05),
-        (-0.58, -0.16),
-        (0.22, 0.46),
-        (0.22, 0.15),
-        (-0.24, 0.46),
-        (-0.24, 0.15),
-        (0.36, 0.05),
-        (0.15, 0.0),
-    ]
-)
-
 _TEMPLATE_SIZE = 512
-_FIXED_POINT_STEPS = 60
-_ROTATION_RAD = (0.0, 0.30, -0.25, 0.45, -0.40, 0.15, -0.10, 0.35)
-_SCALE = (1.0, 0.85, 1.10, 0.75, 0.95, 1.15, 0.80, 0.90)
-_SHIFT = (
-    (0.0, 0.0),
-    (0.12, -0.10),
-    (-0.10, 0.08),
-    (0.20, 0.12),
-    (-0.22, 0.10),
-    (0.05, -0.05),
-    (-0.15, 0.15),
-    (0.10, -0.12),
-)
 
 
 @dataclass(frozen=True)
 class TemplateSet:
-    """The rendered set with its truth. Image coordinates are continuous pixels of the 256 x 256 images.
+    """A rendered set of N pictures with its truth. Image coordinates are continuous pixels of 256 x 256 images.
 
     Attributes:
-        images: (8, 3, 256, 256) RGB in [0, 1].
-        features: (8, 32, 64, 64) area-averaged features, noise included.
-        masks: (8, 1, 64, 64) covered fraction of each feature cell in [0, 1].
-        image_masks: (8, 1, 256, 256) foreground, 0 or 1.
-        keypoints: (8, 12, 2) image points (x, y); NaN in the image without the object.
-        visible: (8, 12) False in the image without the object.
+        template: what is shown.
+        images: (N, 3, 256, 256) RGB in [0, 1].
+        features: (N, 32, 64, 64) area-averaged features, noise included.
+        masks: (N, 1, 64, 64) covered fraction of each feature cell in [0, 1].
+        image_masks: (N, 1, 256, 256) foreground, 0 or 1.
+        keypoints: (N, K, 2) image points (x, y); NaN in the image without the object.
+        visible: (N, K) False in the image without the object.
         amplitude: of the non-rigid part, in template units.
         mirrored: indices of the pictures that are mirrored left to right.
         without_object: index of the picture that shows only background, or None.
     """
 
+    template: Template
     images: Float32
     features: Float32
     masks: Float32
@@ -98,18 +57,15 @@ class TemplateSet:
 
     def to_image(self, index: int, template_points: npt.ArrayLike) -> Float64:
         """Template points (..., 2) in [-1, 1] to image `index`, (..., 2) in pixels."""
-        target = np.asarray(template_points, dtype=np.float64)
-        deformed = target
-        for _ in range(_FIXED_POINT_STEPS):
-            deformed = target - _displacement(deformed, index, self.amplitude)
-        normalised = _SCALE[index] * deformed @ _rotation(index).T + np.array(_SHIFT[index])
+        points = np.asarray(template_points, dtype=np.float64)
+        normalised = self.template.to_image(index, points, self.amplitude)
         pixels: Float64 = (normalised + 1.0) * (IMAGE_SIZE / 2)
         return self._mirror(index, pixels)
 
     def to_template(self, index: int, image_points: npt.ArrayLike) -> Float64:
         """Points (..., 2) of image `index` in pixels to template points (..., 2); inverse of `to_image`."""
         pixels = self._mirror(index, np.asarray(image_points, dtype=np.float64))
-        return _template_points(index, pixels * (2 / IMAGE_SIZE) - 1.0, self.amplitude)
+        return self.template.to_template(index, pixels * (2 / IMAGE_SIZE) - 1.0, self.amplitude)
 
     def transfer(self, source: int, target: int, points: npt.ArrayLike) -> Float64:
         """Points (..., 2) of image `source` to where image `target` shows the same template point."""
@@ -123,6 +79,7 @@ class TemplateSet:
 
 
 def template_set(
+    template: str = "creature",
     *,
     amplitude: float = 0.05,
     feature_noise: float = 0.0,
@@ -130,9 +87,10 @@ def template_set(
     mirrored: Sequence[int] = (),
     without_object: int | None = None,
 ) -> TemplateSet:
-    """Render the eight images, their features, masks and keypoints.
+    """Render the images of a template, their features, masks and keypoints.
 
     Args:
+        template: `creature`, eight pictures, on which methods may be tuned, or `beetle`, ten, on which they may not.
         amplitude: of the non-rigid displacement, template units; up to 0.25 it does not fold.
         feature_noise: standard deviation of Gaussian noise on `features`, in units of the features' own.
         seed: of that noise.
@@ -140,21 +98,26 @@ def template_set(
         without_object: an image in which only the background is drawn.
 
     Raises:
-        ValueError: an index outside the set, a negative noise or an amplitude that folds the template.
+        ValueError: an unknown template, an index outside the set, a negative noise or an amplitude that folds the
+            template.
     """
-    _check_options(amplitude, feature_noise, mirrored, without_object)
-    rendered = [_render(i, amplitude, absent=i == without_object) for i in range(COUNT)]
+    if template not in TEMPLATES:
+        raise ValueError(f"template {template!r} is not known; use {' or '.join(TEMPLATES)}")
+    drawn = TEMPLATES[template]
+    _check_options(drawn.count, amplitude, feature_noise, mirrored, without_object)
+    rendered = [_render(drawn, i, amplitude, absent=i == without_object) for i in range(drawn.count)]
     images, features, image_masks = (np.stack(arrays) for arrays in zip(*rendered, strict=True))
     for i in set(mirrored):
         for array in (images, features, image_masks):
             array[i] = array[i, ..., ::-1].copy()
     noise = np.random.default_rng(seed).standard_normal(features.shape)
     features = features + feature_noise * features.std() * noise
-    visible = np.ones((COUNT, len(TEMPLATE_KEYPOINTS)), dtype=bool)
+    visible = np.ones((drawn.count, len(drawn.keypoints)), dtype=bool)
     if without_object is not None:
         visible[without_object] = False
-    keypoints = np.full((COUNT, len(TEMPLATE_KEYPOINTS), 2), np.nan, dtype=np.float32)
+    keypoints = np.full((*visible.shape, 2), np.nan, dtype=np.float32)
     result = TemplateSet(
+        template=drawn,
         images=images.astype(np.float32),
         features=features.astype(np.float32),
         masks=_area_average(image_masks).astype(np.float32),
@@ -165,48 +128,23 @@ def template_set(
         mirrored=tuple(sorted(set(mirrored))),
         without_object=without_object,
     )
-    for i in range(COUNT):
+    for i in range(drawn.count):
         if i != without_object:
-            keypoints[i] = result.to_image(i, TEMPLATE_KEYPOINTS)
+            keypoints[i] = result.to_image(i, drawn.points)
     return result
 
 
-def _check_options(amplitude: float, feature_noise: float, mirrored: Sequence[int], without_object: int | None) -> None:
+def _check_options(
+    count: int, amplitude: float, feature_noise: float, mirrored: Sequence[int], without_object: int | None
+) -> None:
     chosen = [*mirrored] if without_object is None else [*mirrored, without_object]
     for index in chosen:
-        if not 0 <= index < COUNT:
-            raise ValueError(f"image index {index} is outside the set; use 0 to {COUNT - 1}")
+        if not 0 <= index < count:
+            raise ValueError(f"image index {index} is outside the set; use 0 to {count - 1}")
     if not 0.0 <= amplitude <= 0.25:
         raise ValueError(f"amplitude {amplitude} folds the template; use 0 to 0.25")
     if feature_noise < 0.0:
         raise ValueError(f"feature_noise {feature_noise} is negative; use 0 or more")
-
-
-def _rotation(index: int) -> Float64:
-    cos, sin = np.cos(_ROTATION_RAD[index]), np.sin(_ROTATION_RAD[index])
-    return np.array([[cos, -sin], [sin, cos]])
-
-
-def _displacement(points: Float64, index: int, amplitude: float) -> Float64:
-    u, v = points[..., 0], points[..., 1]
-    du = np.sin(np.pi * (0.9 * v + 0.37 * index)) * np.cos(np.pi * u / 2)
-    dv = np.cos(np.pi * (0.8 * u + 0.53 * index)) * np.cos(np.pi * v / 2)
-    return amplitude * np.stack([du, dv], axis=-1)
-
-
-def _template_points(index: int, normalised: Float64, amplitude: float) -> Float64:
-    undone: Float64 = (normalised - np.array(_SHIFT[index])) @ _rotation(index) / _SCALE[index]
-    return undone + _displacement(undone, index, amplitude)
-
-
-def _parts(u: Float64, v: Float64) -> Float64:
-    """Membership (5, ...) of body, head, tail, front leg, hind leg; 0 or 1."""
-    body = (u / 0.42) ** 2 + (v / 0.3) ** 2 < 1
-    head = np.hypot(u - 0.40, v + 0.25) < 0.17
-    tail = (u > -0.62) & (u < -0.30) & (np.abs(v + 0.08 - 0.3 * (u + 0.30)) < 0.06)
-    leg_height = (v > 0.1) & (v < 0.5)
-    legs = [(np.abs(u - centre) < 0.05) & leg_height for centre in (0.22, -0.24)]
-    return np.stack([body, head, tail, *legs]).astype(np.float64)
 
 
 def _pixel_centres(size: int) -> Float64:
@@ -227,50 +165,20 @@ def _sample(grids: Float64, points: Float64) -> Float64:
     return blended
 
 
-def _render(index: int, amplitude: float, *, absent: bool) -> tuple[Float64, Float64, Float64]:
+def _render(template: Template, index: int, amplitude: float, *, absent: bool) -> tuple[Float64, Float64, Float64]:
     """RGB (3, 256, 256), area-averaged features (32, 64, 64) and binary mask (1, 256, 256) of one image."""
     grid = _pixel_centres(IMAGE_SIZE)
-    points = _template_points(index, grid, amplitude)
-    template = _parts(*np.moveaxis(_pixel_centres(_TEMPLATE_SIZE), -1, 0))
-    layers = np.concatenate([template, template.max(axis=0, keepdims=True)])
+    points = template.to_template(index, grid, amplitude)
+    flat = template.parts(*np.moveaxis(_pixel_centres(_TEMPLATE_SIZE), -1, 0))
+    layers = np.concatenate([flat, flat.max(axis=0, keepdims=True)])
     sampled = np.zeros((len(layers), IMAGE_SIZE, IMAGE_SIZE)) if absent else _sample(layers, points)
     parts, foreground = sampled[:-1], sampled[-1:]
     u, v = points[..., 0], points[..., 1]
     x, y = grid[..., 0], grid[..., 1]
-    rgb = foreground * _foreground_rgb(u, v, parts) + (1 - foreground) * _background_rgb(x, y, index)
-    front, behind = _foreground_features(u, v, parts), _background_features(x, y, index)
+    rgb = foreground * template.foreground_rgb(u, v, parts) + (1 - foreground) * template.background_rgb(x, y, index)
+    front, behind = template.waves.foreground(u, v, parts), template.waves.background(x, y, index)
     features = foreground * front + (1 - foreground) * behind
     return np.clip(rgb, 0, 1), _area_average(features), (foreground > 0.5).astype(np.float64)
-
-
-def _foreground_rgb(u: Float64, v: Float64, parts: Float64) -> Float64:
-    waves = np.stack([np.sin(6 * u + 1), np.sin(7 * v + 2), np.sin(5 * (u + v))])
-    tint = np.array([0.9, 0.4, 0.2])[:, None, None] * parts.argmax(axis=0) / 4
-    rgb: Float64 = 0.75 * (0.5 + 0.5 * waves) + 0.25 * tint
-    return rgb
-
-
-def _background_rgb(x: Float64, y: Float64, index: int) -> Float64:
-    red = 0.4 * np.sin((3 + index) * x + index)
-    green = 0.4 * np.cos((4 + index % 3) * y - index)
-    blue = 0.4 * np.sin(3 * x * y + 2 * index)
-    return np.stack([0.5 + red, 0.5 + green, 0.5 + blue])
-
-
-def _foreground_features(u: Float64, v: Float64, parts: Float64) -> Float64:
-    k = np.arange(FEATURE_DIM)[:, None, None]
-    waves = np.sin(3 * np.sin(1.7 * k + 0.3) * u + 3 * np.cos(2.3 * k + 0.9) * v + 0.8 * k)
-    q = np.arange(len(parts))
-    weights = np.cos(1.1 * np.arange(FEATURE_DIM)[:, None] * (q + 1) + q)
-    features: Float64 = waves + 0.6 * np.tensordot(weights, parts, axes=1)
-    return features
-
-
-def _background_features(x: Float64, y: Float64, index: int) -> Float64:
-    k = np.arange(FEATURE_DIM)[:, None, None]
-    fx, fy = 2.5 * np.cos(1.3 * k + 1.1 * index), 2.5 * np.sin(2.1 * k + 0.7 * index)
-    features: Float64 = 0.8 * np.sin(fx * x + fy * y + 0.5 * k + index)
-    return features
 
 
 def _area_average(array: Float64) -> Float64:

@@ -43,6 +43,10 @@ class WorkingFrames:
         """Width and height of the uploaded pictures."""
         return tuple(ImageSize(box.width, box.height) for box in self.boxes)
 
+    def mirrored(self) -> WorkingFrames:
+        """The same frames turned left to right; `boxes` still speak of the pictures as uploaded."""
+        return WorkingFrames(self.pictures.flip(-1), self.boxes)
+
     def valid(self, cells: int) -> Tensor:
         """Share (N, 1, cells, cells) of each cell of the frame that the picture covers, in [0, 1]."""
         covered = torch.zeros(len(self.boxes), 1, self.size, self.size, device=self.pictures.device)

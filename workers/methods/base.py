@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import JsonValue
 
 from alignment.forms import Form
 from api_schemas.methods.spec import MethodParams
@@ -50,12 +51,18 @@ class MethodResult:
     """Name of the backbone that was used."""
     backbone_identity: str | None = None
     """What else decides its features: options, weights, precision; see `Backbone.identity`."""
-    scores: list[dict[str, float | bool]] = field(default_factory=list)
+    scores: Sequence[Mapping[str, JsonValue]] = field(default_factory=list)
     """Figures of the method's own, one entry per image; may be empty."""
+    set_scores: Mapping[str, float] = field(default_factory=dict)
+    """Figures of the set as a whole."""
     pictures: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
     """Pictures (H, W, 3) by artifact name without suffix, for example `pictures/atlas`."""
     tensors: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     """Further arrays worth keeping, by name."""
+    image_pictures: Mapping[str, Sequence[npt.NDArray[np.uint8]]] = field(default_factory=dict)
+    """Pictures (H, W, 3), or grey (H, W), of every image by name; image i's becomes `pictures/<name>/<i>.png`."""
+    image_tensors: Mapping[str, Sequence[npt.NDArray[np.float32]]] = field(default_factory=dict)
+    """Arrays of every image by name; image i's becomes `tensors/<name>/<i>.safetensors`."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ class BaseResult:
     """Of the images that are there already."""
     tensors: Mapping[str, npt.NDArray[np.float32]]
     """As in `MethodResult.tensors`."""
-    scores: list[dict[str, float | bool]]
+    scores: Sequence[Mapping[str, JsonValue]]
     """As in `MethodResult.scores`."""
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,18 +17,16 @@ from alignment.atlas import Atlas
 from alignment.self_check import self_check
 from alignment.storage_format import describe, write_form, write_tensors
 from api_schemas.manifest import ArtifactDraft, ArtifactKind
+from workers.methods.artifact_table import IMAGE_PICTURES, IMAGE_TENSORS, TENSORS, StoredTensor, picture_kind
 from workers.methods.base import InputImage, MethodResult
 from workers.rendering.congealed import Warped, average, congealed, on_background
-from workers.rendering.contact_sheet import TILE_GREY, contact_sheet
+from workers.rendering.contact_sheet import TILE_GREY, Tile, contact_sheet
 
 CONGEALED_SIDE = 256
 PNG = "image/png"
 JSON = "application/json"
-_PICTURE_KINDS = {"pictures/atlas_saliency": ArtifactKind.ATLAS_SALIENCY}
-_TENSORS: dict[str, tuple[ArtifactKind, list[str], str]] = {
-    "atlas_features": (ArtifactKind.ATLAS_FEATURES, ["channel", "y", "x"], "canonical"),
-    "training_curve": (ArtifactKind.TRAINING_CURVE, ["row", "stage_step_loss"], "number"),
-}
+_PNG_LEVEL = 4
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -47,13 +46,16 @@ def export(result: MethodResult, images: Sequence[InputImage], folder: Path) -> 
         folder: made if missing; artifacts are named relative to it.
 
     Raises:
-        ValueError: the method named a tensor or picture that the manifest has no kind for.
+        ValueError: the method named a tensor or picture that the manifest has no kind for, or gave some of its images
+            none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     report = self_check(
         result.form,
-        agreement=[float(score["agreement"]) for score in result.scores if "agreement" in score],
+        agreement=_figures(result, "agreement"),
+        alignment_scores=_figures(result, "alignment_score"),
         outliers=[index for index, score in enumerate(result.scores) if score.get("outlier")],
+        names=[image.name for image in images],
     )
     drafts = [
         *write_form(result.form, folder),
@@ -66,11 +68,19 @@ def export(result: MethodResult, images: Sequence[InputImage], folder: Path) -> 
     return Exported([(draft, folder / draft.name) for draft in drafts], report)
 
 
+def _figures(result: MethodResult, name: str) -> list[float]:
+    """A figure of all images; empty where some lack it."""
+    values = [value for score in result.scores if isinstance(value := score.get(name), float)]
+    return values if len(values) == len(result.form.images) else []
+
+
 def _write_pictures(result: MethodResult, folder: Path) -> list[ArtifactDraft]:
-    return [
-        _write_png(rgb, f"{stem}.png", _PICTURE_KINDS.get(stem, ArtifactKind.ATLAS_RGB), folder)
-        for stem, rgb in result.pictures.items()
-    ]
+    drafts = [_write_png(pixels, f"{stem}.png", picture_kind(stem), folder) for stem, pixels in result.pictures.items()]
+    for name, pictures in result.image_pictures.items():
+        kind = _known(name, IMAGE_PICTURES, "picture")
+        for index, pixels in _of_all_images(result, name, pictures):
+            drafts.append(_write_png(pixels, f"pictures/{name}/{index:03d}.png", kind, folder, index))
+    return drafts
 
 
 def _write_views(result: MethodResult, images: Sequence[InputImage], folder: Path) -> list[ArtifactDraft]:
@@ -88,11 +98,21 @@ def _write_views(result: MethodResult, images: Sequence[InputImage], folder: Pat
 def _sheet(result: MethodResult, images: Sequence[InputImage], views: list[Warped]) -> npt.NDArray[np.uint8]:
     with_atlas = isinstance(result.form, Atlas)
     frame = "joint atlas" if with_atlas else f"frame of {images[0].name}"
+    scores = result.scores or [{}] * len(images)
+    tiles = [
+        Tile(
+            image.rgb,
+            on_background(view, TILE_GREY),
+            image.name,
+            mirrored=bool(score.get("mirrored")),
+            outlier=bool(score.get("outlier")),
+        )
+        for image, view, score in zip(images, views, scores, strict=True)
+    ]
+    kept = [view for view, tile in zip(views, tiles, strict=True) if not tile.outlier] or views
     return contact_sheet(
-        [image.rgb for image in images],
-        [on_background(view, TILE_GREY) for view in views],
-        on_background(average(views), TILE_GREY),
-        names=[image.name for image in images],
+        tiles,
+        on_background(average(kept), TILE_GREY),
         title=f"{len(images)} images, aligned to the {frame}   ({result.backbone})",
         aligned_label="congealed" if with_atlas else "warped",
     )
@@ -101,13 +121,33 @@ def _sheet(result: MethodResult, images: Sequence[InputImage], views: list[Warpe
 def _write_tensors(result: MethodResult, folder: Path) -> list[ArtifactDraft]:
     drafts = []
     for name, array in result.tensors.items():
-        if name not in _TENSORS:
-            raise ValueError(f"tensor {name!r} has no artifact kind; known are {', '.join(_TENSORS)}")
-        kind, axes, frame = _TENSORS[name]
-        drafts.append(
-            write_tensors(folder, f"{name}.safetensors", kind, [describe(name, array, axes, frame)], images=[])
-        )
+        stored = _known(name, TENSORS, "tensor")
+        drafts.append(_write_tensor(name, array, stored, f"{name}.safetensors", folder))
+    for name, arrays in result.image_tensors.items():
+        stored = _known(name, IMAGE_TENSORS, "tensor")
+        for index, array in _of_all_images(result, name, arrays):
+            file_name = f"tensors/{name}/{index:03d}.safetensors"
+            drafts.append(_write_tensor(name, array, stored, file_name, folder, index))
     return drafts
+
+
+def _write_tensor(
+    name: str, array: npt.NDArray[np.float32], stored: StoredTensor, file_name: str, folder: Path, *indices: int
+) -> ArtifactDraft:
+    described = describe(name, array.astype(stored.dtype), list(stored.axes), stored.frame)
+    return write_tensors(folder, file_name, stored.kind, [described], images=list(indices))
+
+
+def _known(name: str, table: dict[str, _T], what: str) -> _T:
+    if name not in table:
+        raise ValueError(f"{what} {name!r} has no artifact kind; known are {', '.join(table)}")
+    return table[name]
+
+
+def _of_all_images(result: MethodResult, name: str, items: Sequence[_T]) -> Iterable[tuple[int, _T]]:
+    if len(items) != len(result.form.images):
+        raise ValueError(f"{name!r} is given for {len(items)} of {len(result.form.images)} images; give it for all")
+    return enumerate(items)
 
 
 def _write_scores(result: MethodResult, images: Sequence[InputImage], folder: Path) -> list[ArtifactDraft]:
@@ -117,13 +157,16 @@ def _write_scores(result: MethodResult, images: Sequence[InputImage], folder: Pa
         {"index": index, "name": image.name, **scores}
         for index, (image, scores) in enumerate(zip(images, result.scores, strict=True))
     ]
-    return [_write_json({"images": rows}, "transforms.json", ArtifactKind.TRANSFORMS, folder)]
+    content: dict[str, JsonValue] = {"set": dict(result.set_scores)} if result.set_scores else {}
+    return [_write_json(content | {"images": rows}, "transforms.json", ArtifactKind.TRANSFORMS, folder)]
 
 
-def _write_png(rgb: npt.NDArray[np.uint8], name: str, kind: ArtifactKind, folder: Path, *indices: int) -> ArtifactDraft:
+def _write_png(
+    pixels: npt.NDArray[np.uint8], name: str, kind: ArtifactKind, folder: Path, *indices: int
+) -> ArtifactDraft:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(rgb).save(path)
+    Image.fromarray(pixels).save(path, compress_level=_PNG_LEVEL)
     return ArtifactDraft(name=name, kind=kind, media_type=PNG, images=list(indices))
 
 

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
+from api_schemas.backbones import frame_cells
 from workers.backbones.base import Backbone, Tick, no_tick
 from workers.backbones.cache import FeatureCache, extract_cached
 from workers.imaging.frames import WorkingFrames, letterboxed
 from workers.methods.base import InputImage
 from workers.run_context import Run
 
-MAX_CELLS = 96
-MIN_VARIED = 2
-BLANK_DEVIATION = 1e-6
+BLANK_DEVIATION = 1.0
+"""Standard deviation of the colours, in 0..255, below which a picture counts as blank."""
 
 
 class Heartbeat:
@@ -62,11 +62,6 @@ class Heartbeat:
         self._run.step(*self._last)
 
 
-def frame_cells(backbone: Backbone, size: int) -> int:
-    """Cells a side of the features of frames of `size` pixels; at most 96, so that memory stays bounded."""
-    return min(MAX_CELLS, round(size / backbone.stride))
-
-
 def describe(backbone: Backbone, picture: Tensor, *, cells: int, tick: Tick = no_tick) -> Tensor:
     """Features (1, C, cells, cells) of a frame (1, 3, S, S)."""
     return _in_cells(backbone.extract(picture, tick=tick), cells)
@@ -84,19 +79,18 @@ def describe_set(
     """Letterbox images into frames of `size` pixels a side and describe them: frames and features (N, C, c, c).
 
     Raises:
-        ValueError: fewer than two of the images show anything; names the blank ones.
+        ValueError: images show nothing at all; names them.
     """
+    require_structure(images)
     frames = letterboxed([image.rgb for image in images], size, device)
-    features = describe_frames(backbone, frames, pulse, cache)
-    require_structure(features, [image.name for image in images])
-    return frames, features
+    return frames, describe_frames(backbone, frames, pulse, cache)
 
 
 def describe_frames(
     backbone: Backbone, frames: WorkingFrames, pulse: Heartbeat, cache: FeatureCache | None = None
 ) -> Tensor:
     """Features (N, C, cells, cells) of all frames, one at a time; those in the cache are not computed again."""
-    count, cells = len(frames.pictures), frame_cells(backbone, frames.size)
+    count, cells = len(frames.pictures), frame_cells(backbone.stride, frames.size)
     described, known = [], 0
     for index in range(count):
         features, hits = extract_cached(backbone, frames.pictures[index : index + 1], cache, tick=pulse.beat)
@@ -114,17 +108,12 @@ def _in_cells(features: Tensor, cells: int) -> Tensor:
     return interpolate(features, (cells, cells), mode="bilinear")
 
 
-def require_structure(features: Tensor, names: Sequence[str]) -> None:
-    """Refuse a set in which fewer than two pictures show anything at all.
-
-    Args:
-        features: (N, C, h, w) of the pictures.
-        names: of the pictures, for the message.
+def require_structure(images: Sequence[InputImage]) -> None:
+    """Refuse pictures that show nothing at all, such as a flat grey one.
 
     Raises:
         ValueError: names the blank pictures.
     """
-    varied = (features.flatten(2).std(dim=2).amax(dim=1) > BLANK_DEVIATION).tolist()
-    if sum(varied) < MIN_VARIED:
-        blank = [name for name, is_varied in zip(names, varied, strict=True) if not is_varied]
-        raise ValueError(f"at least {MIN_VARIED} images must show something; these are blank: {', '.join(blank)}")
+    blank = [image.name for image in images if image.rgb.std(axis=(0, 1)).max() < BLANK_DEVIATION]
+    if blank:
+        raise ValueError(f"these images show nothing at all, take them out of the set: {', '.join(blank)}")

@@ -16,6 +16,7 @@ PAPER = (250, 250, 248)
 INK = (34, 38, 44)
 FAINT = (120, 126, 134)
 WELL = (232, 233, 231)
+ALARM = (204, 36, 29)
 TILE_GREY = 0.91
 _MARGIN = 28
 _GAP = 8
@@ -24,6 +25,23 @@ _CAPTION = 22
 _HEADER = 64
 _SIDE_LABEL = 26
 _MIN_PANEL = 360
+_FRAME = 4
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One image of the sheet: picture (H, W, 3) as uploaded, the same in the common frame, and what is said of it."""
+
+    original: Rgb
+    aligned: Rgb
+    name: str
+    mirrored: bool = False
+    outlier: bool = False
+
+    @property
+    def remarks(self) -> str:
+        """What stands beside its number."""
+        return ", ".join(word for word, holds in (("outlier", self.outlier), ("mirrored", self.mirrored)) if holds)
 
 
 @dataclass(frozen=True)
@@ -72,47 +90,56 @@ def layout(count: int) -> Layout:
     return Layout(columns, bands, tile)
 
 
-def contact_sheet(
-    originals: Sequence[Rgb],
-    aligned: Sequence[Rgb],
-    average: Rgb,
-    *,
-    names: Sequence[str],
-    title: str,
-    aligned_label: str,
-) -> Rgb:
-    """Draw the sheet.
+def contact_sheet(tiles: Sequence[Tile], average: Rgb, *, title: str, aligned_label: str) -> Rgb:
+    """Draw the sheet. Outliers stand in a red frame; they and mirrored images are called so.
 
     Args:
-        originals: pictures (H, W, 3) of any sizes.
-        aligned: the same pictures in the common frame.
-        average: mean of the aligned ones.
-        names: labels, shortened to fit.
+        tiles: the images in order; names are shortened to fit.
+        average: mean (H, W, 3) of the aligned images, outliers left out.
         title: headline.
         aligned_label: what the lower rows show, one word.
 
     Returns:
         (H, W, 3).
     """
-    plan = layout(len(originals))
+    plan = layout(len(tiles))
     sheet = Image.new("RGB", (plan.width, plan.height), PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((_MARGIN, _HEADER / 2 + 2), title, fill=INK, font=ImageFont.load_default(24), anchor="lm")
     _draw_row_labels(sheet, plan, aligned_label)
-    for index, (original, warped) in enumerate(zip(originals, aligned, strict=True)):
+    for index, tile in enumerate(tiles):
         x, y = plan.corner(index)
-        label = _shortened(draw, f"{index + 1}  {names[index]}", plan.tile, ImageFont.load_default(13))
-        draw.text((x, y - 6), label, fill=FAINT, font=ImageFont.load_default(13), anchor="ls")
-        _place(sheet, original, (x, y), plan.tile)
-        _place(sheet, warped, (x, y + plan.tile + _GAP), plan.tile)
-    _draw_average(sheet, draw, plan, average)
+        _draw_caption(draw, (x, y - 6), f"{index + 1}  {tile.name}", tile, plan.tile)
+        for row, picture in enumerate((tile.original, tile.aligned)):
+            _place(sheet, picture, (x, y + row * (plan.tile + _GAP)), plan.tile)
+        if tile.outlier:
+            corners = [(x, y), (x + plan.tile - 1, y + 2 * plan.tile + _GAP - 1)]
+            draw.rectangle(corners, outline=ALARM, width=_FRAME)
+    left_out = sum(tile.outlier for tile in tiles)
+    caption = f"average without {_counted(left_out)}" if 0 < left_out < len(tiles) else "average of all"
+    _draw_average(sheet, draw, plan, average, caption)
     return np.array(sheet)
 
 
-def _draw_average(sheet: Image.Image, draw: ImageDraw.ImageDraw, plan: Layout, average: Rgb) -> None:
+def _counted(outliers: int) -> str:
+    return "the outlier" if outliers == 1 else f"the {outliers} outliers"
+
+
+def _draw_caption(draw: ImageDraw.ImageDraw, place: tuple[int, int], label: str, tile: Tile, width: int) -> None:
+    """Write a label that ends at `place` = (left, baseline), remarks at its right end."""
+    font = ImageFont.load_default(13)
+    room = width
+    if tile.remarks:
+        colour = ALARM if tile.outlier else INK
+        draw.text((place[0] + width, place[1]), tile.remarks, fill=colour, font=font, anchor="rs")
+        room -= math.ceil(draw.textlength(tile.remarks, font=font)) + _GAP
+    draw.text(place, _shortened(draw, label, room, font), fill=FAINT, font=font, anchor="ls")
+
+
+def _draw_average(sheet: Image.Image, draw: ImageDraw.ImageDraw, plan: Layout, average: Rgb, caption: str) -> None:
     x = plan.width - _MARGIN - plan.panel
     y = _HEADER + _CAPTION
-    draw.text((x, y - 6), "average of all", fill=INK, font=ImageFont.load_default(14), anchor="ls")
+    draw.text((x, y - 6), caption, fill=INK, font=ImageFont.load_default(14), anchor="ls")
     _place(sheet, average, (x, y), plan.panel)
 
 

@@ -3,6 +3,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from api_schemas.backbones import BACKBONES
 from workers.backbones.dense_descriptor import STRIDE, DenseDescriptor, gaussian_blur, orientation_maps
 
 
@@ -15,6 +16,7 @@ def noise_picture(height: int, width: int, *, seed: int = 0) -> Tensor:
 def test_cells_cover_any_size_with_unit_vectors(height: int, width: int) -> None:
     backbone = DenseDescriptor()
     features = backbone.extract(noise_picture(height, width))
+    assert backbone.dim == BACKBONES[backbone.name].channels
     assert features.shape == (1, backbone.dim, round(height / STRIDE), round(width / STRIDE))
     assert_close(features.norm(dim=1), torch.ones_like(features[:, 0]))
 

@@ -7,6 +7,7 @@ from workers.geometry.flows import dense_flow, evaluate_flow
 from workers.geometry.inversion import (
     fold_fraction,
     invert_at,
+    invert_at_plainly,
     invert_grid,
     jacobian_determinant,
     nearest_inverse,
@@ -36,6 +37,36 @@ def test_cycle_stays_below_a_tenth_of_a_pixel(seed: int) -> None:
     error = round_trip_error(table, inverse)[inverse.valid] * HALF_FRAME_PX
     assert inverse.valid.float().mean() > 0.5
     assert error.max() < 0.1
+
+
+@pytest.mark.parametrize(("size", "strength"), [(64, 0.05), (128, 0.1), (128, 0.3)])
+def test_agrees_with_the_plain_way(size: int, strength: float) -> None:
+    table, _, _ = grid(size, strength=strength)
+    points = identity_grid(96, 96).reshape(-1, 2)
+    fast, plain = invert_at(table, points), invert_at_plainly(table, points)
+    both = fast.valid & plain.valid
+    assert (fast.valid ^ plain.valid).sum() <= 2
+    assert (fast.points - plain.points)[both].abs().max() * HALF_FRAME_PX < 1e-3
+    assert both.float().mean() > 0.3
+
+
+def test_folded_places_are_not_valid_and_nothing_is_nan() -> None:
+    table, _, _ = grid(96, strength=0.6)
+    inverse = invert_grid(table, 128, 128)
+    assert 0.02 < float(fold_fraction(table.unsqueeze(0))) < 0.9
+    assert inverse.points.isfinite().all()
+    assert round_trip_error(table, inverse)[inverse.valid].max() * HALF_FRAME_PX < 0.1
+    flat = torch.zeros(16, 16, 2)
+    assert not invert_grid(flat, 32, 32).valid.any()
+    assert invert_grid(flat, 32, 32).points.isfinite().all()
+
+
+def test_far_points_get_the_nearest_cell() -> None:
+    table = 0.1 * identity_grid(32, 32)
+    inverse = invert_at(table, torch.tensor([[0.9, 0.9], [-0.9, 0.05]]))
+    assert not inverse.valid.any()
+    torch.testing.assert_close(inverse.points[0], identity_grid(32, 32)[31, 31])
+    assert float(inverse.points[1, 0]) == pytest.approx(-31 / 32)
 
 
 def test_points_that_were_sent_come_back() -> None:

@@ -9,9 +9,10 @@ from safetensors.numpy import load_file
 from alignment.atlas import Atlas
 from alignment.pairwise import PairwiseMaps
 from alignment.sampling import ImageSize, cell_centres
-from api_schemas.manifest import ArtifactKind
+from api_schemas.manifest import ArtifactKind, Tensor
 from workers.methods.base import InputImage, MethodResult
-from workers.methods.export import export
+from workers.methods.export import Exported, export
+from workers.rendering.contact_sheet import ALARM
 
 
 def images() -> list[InputImage]:
@@ -58,6 +59,66 @@ def test_atlas_folder_holds_what_its_drafts_say(tmp_path: Path) -> None:
     assert load_file(tmp_path / "result/atlas_features.safetensors")["atlas_features"].shape == (4, 8, 8)
 
 
+def tensor_of(exported: Exported, name: str) -> Tensor:
+    (draft,) = [draft for draft, _ in exported.artifacts if draft.name == name]
+    (tensor,) = draft.tensors
+    return tensor
+
+
+def test_pictures_and_tensors_of_single_images(tmp_path: Path) -> None:
+    result = MethodResult(
+        form=atlas(),
+        backbone="b",
+        image_pictures={
+            "congealed_pca": [np.full((8, 8, 3), 20 * n, np.uint8) for n in range(3)],
+            "image_saliency": [np.full((6, 8), 20 * n, np.uint8) for n in range(3)],
+        },
+        image_tensors={"residual_flow": [np.full((8, 8, 2), 0.1 * n, np.float32) for n in range(3)]},
+    )
+    exported = export(result, images(), tmp_path)
+    drafts = {draft.name: draft for draft, _ in exported.artifacts}
+    assert drafts["pictures/congealed_pca/001.png"].kind is ArtifactKind.CONGEALED_PCA
+    assert drafts["pictures/image_saliency/002.png"].images == [2]
+    with Image.open(tmp_path / "pictures/image_saliency/002.png") as picture:
+        assert (picture.mode, picture.size, picture.getpixel((0, 0))) == ("L", (8, 6), 40)
+    flow = load_file(tmp_path / "tensors/residual_flow/001.safetensors")["residual_flow"]
+    assert flow.dtype == np.float16
+    assert flow == pytest.approx(0.1, abs=1e-4)
+    described = tensor_of(exported, "tensors/residual_flow/001.safetensors")
+    assert (described.axes, described.shape) == (["y", "x", "xy"], [8, 8, 2])
+    assert "[-1, 1]" in described.frame
+
+
+def test_every_tensor_says_its_axes_and_what_nan_means(tmp_path: Path) -> None:
+    tensors = {
+        "atlas_features": np.zeros((4, 8, 8), np.float32),
+        "atlas_saliency": np.full((8, 8), 0.25, np.float32),
+        "training_curve": np.zeros((5, 3), np.float32),
+    }
+    exported = export(MethodResult(form=atlas(), backbone="b", tensors=tensors), images(), tmp_path)
+    for draft, path in exported.artifacts:
+        stored = load_file(path) if path.suffix == ".safetensors" else {}
+        assert [tensor.name for tensor in draft.tensors] == list(stored)
+        assert all(len(tensor.axes) == stored[tensor.name].ndim and tensor.frame for tensor in draft.tensors)
+    forward = next(draft for draft, _ in exported.artifacts if draft.kind is ArtifactKind.MAP_TO_CANONICAL)
+    assert forward.tensors[0].missing == "NaN where the image point has no place in the atlas"
+    assert tensor_of(exported, "atlas_saliency.safetensors").dtype == "F16"
+    assert tensor_of(exported, "training_curve.safetensors").dtype == "F32"
+
+
+def test_the_set_and_its_outlier_are_told(tmp_path: Path) -> None:
+    scores = [{"alignment_score": score, "outlier": score < 0.5} for score in (1.0, 0.1, 0.9)]
+    result = MethodResult(form=atlas(), backbone="b", scores=scores, set_scores={"images": 3, "outliers": 1})
+    exported = export(result, images(), tmp_path)
+    told = json.loads((tmp_path / "transforms.json").read_text())
+    assert told["set"] == {"images": 3, "outliers": 1}
+    assert told["images"][1]["alignment_score"] == 0.1
+    assert exported.self_check["alignment_score"] == pytest.approx(2 / 3, abs=1e-4)
+    assert any(str(warning).startswith("image 1 (1.png):") for warning in exported.self_check["warnings"])  # type: ignore[union-attr]
+    with Image.open(tmp_path / "pictures/contact_sheet.png") as sheet:
+        assert (np.asarray(sheet) == ALARM).all(axis=-1).any()
+
+
 def test_identity_atlas_congeals_to_the_stretched_picture(tmp_path: Path) -> None:
     export(MethodResult(form=atlas(), backbone="b"), images(), tmp_path)
     with Image.open(tmp_path / "pictures/congealed/001.png") as picture:
@@ -78,4 +139,10 @@ def test_pairwise_folder_has_maps_and_a_sheet_but_no_congealed_images(tmp_path: 
 def test_tensor_without_a_kind_is_refused(tmp_path: Path) -> None:
     result = MethodResult(form=atlas(), backbone="b", tensors={"mystery": np.zeros(3, np.float32)})
     with pytest.raises(ValueError, match="'mystery' has no artifact kind"):
+        export(result, images(), tmp_path)
+
+
+def test_picture_for_some_images_only_is_refused(tmp_path: Path) -> None:
+    result = MethodResult(form=atlas(), backbone="b", image_pictures={"congealed_mask": [np.zeros((8, 8), np.uint8)]})
+    with pytest.raises(ValueError, match="'congealed_mask' is given for 1 of 3 images"):
         export(result, images(), tmp_path)

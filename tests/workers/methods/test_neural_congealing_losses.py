@@ -11,6 +11,7 @@ from workers.methods.neural_congealing.losses import (
     flow_penalty,
     huber,
     leave_one_out_agreement,
+    noise_to_signal,
     robust,
 )
 
@@ -94,3 +95,14 @@ def test_flow_penalty_is_zero_for_none_and_small_for_shifts() -> None:
     assert none == 0
     assert shift == pytest.approx(0.1 * 2 * 0.2**2, rel=1e-3)
     assert bend > 10 * shift
+
+
+def test_noise_is_told_from_the_agreement_of_noisy_copies() -> None:
+    generator = torch.Generator().manual_seed(0)
+    signal = unit(1, 4096, 1, dim=1)
+    for ratio in (0.1, 1.0, 4.0):
+        noise = torch.randn(8, 4096, 1, generator=generator) / 64 * ratio**0.5
+        copies = torch.nn.functional.normalize(signal + noise, dim=1)
+        cosine = leave_one_out_agreement(copies, torch.ones(8, 1)).mean()
+        assert float(noise_to_signal(cosine, 8)) == pytest.approx(ratio, rel=0.15)
+    assert float(noise_to_signal(torch.tensor(1.0), 2)) == 0

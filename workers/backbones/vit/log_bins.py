@@ -4,7 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
-BINS = 17
+from api_schemas.backbones import LOG_BINS
+
+BINS = LOG_BINS
 _STEPS = (-1, 0, 1)
 _FAR = 3
 

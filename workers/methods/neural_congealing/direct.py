@@ -85,6 +85,7 @@ def align(
     seed: int = 0,
     hooks: Hooks | None = None,
     describe: Describer | None = None,
+    anchors: Tensor | None = None,
 ) -> CongealingResult:
     """Align N pictures of one kind of thing.
 
@@ -98,11 +99,13 @@ def align(
         hooks: progress, checkpoints, cancellation. A run resumed from any state ends bit by bit as undisturbed.
         describe: describes pictures seen through similarities. Features that change when a picture is turned or
             zoomed need it; with it, features are computed anew on the aligned pictures before each stage.
+        anchors: (N,) bool, pictures that are the atlas already: they stay as they are, and the others are aligned to
+            them; None lets all pictures form the atlas together.
 
     Raises:
         ValueError: shapes that do not fit, fewer than two images, or a checkpoint of something else.
     """
-    _check_inputs(features, mirrored_features, masks, valid, options, describe)
+    _check_inputs(features, mirrored_features, masks, valid, options, describe, anchors)
     hooks = hooks or Quiet()
     views = ImageViews(
         features,
@@ -117,22 +120,26 @@ def align(
         state = State.from_tensors(hooks.resume, features.device)
     else:
         hooks.stage("matches")
-        state = _first_state(views, options, seed, hooks)
+        state = _first_state(views, options, seed, hooks, anchors)
     stages = planned_stages(options, features.shape[-1])
     for index in range(int(state.stage), len(stages)):
         _run_stage(state, stages, index, views, options, hooks)
     return _result(state, views, options)
 
 
-def _first_state(views: ImageViews, options: DirectOptions, seed: int, hooks: Hooks) -> State:
+def _first_state(views: ImageViews, options: DirectOptions, seed: int, hooks: Hooks, anchors: Tensor | None) -> State:
     if options.search or (options.search is None and views.describe is not None):
-        start = search_alignment(views, flips=options.flips, tick=hooks.step)
+        start = search_alignment(views, flips=options.flips, tick=hooks.step, **_anchored(anchors))
     else:
         plain = torch.zeros(views.count, dtype=torch.bool)
         turned = views.oriented(~plain) if options.flips and views.can_mirror else None
         generator = torch.Generator().manual_seed(seed)
-        start = initialise(views.oriented(plain), turned, generator=generator, tick=hooks.step)
-    return initial_state(start.matrices, start.mirrored, start.trust, controls=FLOW_CONTROLS)
+        start = initialise(views.oriented(plain), turned, generator=generator, tick=hooks.step, **_anchored(anchors))
+    return initial_state(start.matrices, start.mirrored, start.trust, controls=FLOW_CONTROLS, anchored=anchors)
+
+
+def _anchored(anchors):  # type: ignore
+    return {} if anchors is None else {"anchors": anchors}
 
 
 def _run_stage(
@@ -187,7 +194,7 @@ def _result(state: State, views: ImageViews, options: DirectOptions) -> Congeali
     )
     saliency = atlas_saliency(sampled, state.weights, size, has_masks=views.has_masks)
     scores = agreement_scores(sampled, state.weights, saliency)
-    weights = state.weights.unsqueeze(1) * sampled.valid * sampled.masks
+    weights = state.atlas_weights.unsqueeze(1) * sampled.valid * sampled.masks
     atlas = normalize(torch.einsum("ndp,np->dp", features, weights), dim=0)
     theta, scale, tx, ty = similarity_parameters(matrices).unbind(-1)
     mirror = torch.where(state.mirrored, -1.0, 1.0)
@@ -218,6 +225,7 @@ def _check_inputs(
     valid: Tensor,
     options: DirectOptions,
     describe: Describer | None,
+    anchors: Tensor | None,
 ) -> None:
     if features.dim() != 4 or features.shape[2] != features.shape[3]:
         raise ValueError(f"features are {tuple(features.shape)}; use (N, C, h, h)")
@@ -229,5 +237,7 @@ def _check_inputs(
     for name, maps in (("masks", masks), ("valid", valid)):
         if maps is not None and tuple(maps.shape) != expected:
             raise ValueError(f"{name} are {tuple(maps.shape)}; use {expected}")
+    if anchors is not None and (anchors.shape != (len(features),) or not 0 < int(anchors.sum()) < len(features)):
+        raise ValueError(f"anchors are {anchors.tolist()}; use (N,) flags, some of them set but not all")
     if options.search and describe is None:
         raise ValueError("search needs a describer; pass `describe`, or set search=False")

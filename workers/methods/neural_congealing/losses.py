@@ -85,7 +85,7 @@ def data_loss(
     return loss + mask_weight * (inside * huber(saliency - masks)).sum(dim=1) / total
 
 
-def flow_penalty(controls: Tensor, operator: Tensor, *, smoothness: float, magnitude: float) -> Tensor:
+def flow_penalty(controls: Tensor, operator: Tensor, *, smoothness: float | Tensor, magnitude: float) -> Tensor:
     """Smoothness and size (N,) of flows (N, 2, n, n): `operator` is `smoothness_operator(n)`."""
     flat = controls.flatten(2)
     bend = torch.einsum("nca,ab,ncb->n", flat, operator, flat)
@@ -96,6 +96,17 @@ def closed_form_atlas(sampled: Tensor, weights: Tensor) -> Tensor:
     """The unit vectors (D, P) nearest to the sampled ones (N, D, P) under weights (N, P)."""
     total = torch.einsum("ndp,np->dp", sampled, weights)
     return total / total.square().sum(dim=0, keepdim=True).clamp(min=1e-12).sqrt()
+
+
+def noise_to_signal(cosine: Tensor, count: int) -> Tensor:
+    """Power of the noise relative to the signal, from cosines of one vector with the mean of the `count` - 1 others.
+
+    Vectors s + n_i with |n_i|^2 = x |s|^2 have cos^-2 = (1 + x) (1 + x / (count - 1)), solved for x >= 0.
+    """
+    others = count - 1
+    excess = others * (cosine.clamp(1e-2, 1).square().reciprocal() - 1)
+    half = (others + 1) / 2
+    return (half * half + excess).sqrt() - half
 
 
 def leave_one_out_agreement(sampled: Tensor, weights: Tensor) -> Tensor:

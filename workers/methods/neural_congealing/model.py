@@ -22,6 +22,7 @@ class State:
         stage, step: () int64, steps done within the stage.
         mirrored: (N,) bool.
         trust: (N,) in [0, 1], evidence of the first alignment for each image relative to the median image's.
+        anchored: (N,) bool, images whose warp stays as it is and that alone make the atlas; often none.
         base: (N, 2, 3) similarity atlas -> picture found so far.
         frame: (N, 2, 3) similarity through which features are seen, frame -> picture.
         residual: (N, 4) theta, log scale, tx, ty applied before `base`.
@@ -31,6 +32,7 @@ class State:
         weights: (N,) each image's weight in the atlas.
         cells: (P,) int64, the atlas cells in use at the stage's resolution.
         saliency: (P,) frozen for the stage.
+        noise: () power of the features' noise relative to what the images share, as the stage began.
         atlas: (D, P) unit vectors.
         snapshot: (N, P, 2) warp when last looked at.
         curve: (K, 3) stage, step, loss.
@@ -40,6 +42,7 @@ class State:
     step: Tensor
     mirrored: Tensor
     trust: Tensor
+    anchored: Tensor
     base: Tensor
     frame: Tensor
     residual: Tensor
@@ -51,9 +54,15 @@ class State:
     weights: Tensor
     cells: Tensor
     saliency: Tensor
+    noise: Tensor
     atlas: Tensor
     snapshot: Tensor
     curve: Tensor
+
+    @property
+    def atlas_weights(self) -> Tensor:
+        """How much each image (N,) says about the atlas' features."""
+        return torch.where(self.anchored, self.weights, 0.0) if bool(self.anchored.any()) else self.weights
 
     def tensors(self) -> dict[str, Tensor]:
         """A copy of all tensors by name."""
@@ -72,7 +81,9 @@ class State:
         return cls(**{field.name: tensors[field.name].to(device).clone() for field in fields(cls)})
 
 
-def initial_state(base: Tensor, mirrored: Tensor, trust: Tensor, *, controls: int) -> State:
+def initial_state(
+    base: Tensor, mirrored: Tensor, trust: Tensor, *, controls: int, anchored: Tensor | None = None
+) -> State:
     """The state before the first stage, from similarities (N, 2, 3), flags (N,) and evidence (N,) >= 0."""
     count, device = len(base), base.device
     residual = torch.zeros(count, 4, device=device)
@@ -83,6 +94,7 @@ def initial_state(base: Tensor, mirrored: Tensor, trust: Tensor, *, controls: in
         step=torch.zeros((), dtype=torch.int64),
         mirrored=mirrored,
         trust=(trust / trust.median().clamp(min=1e-6)).clamp(max=1.0),
+        anchored=torch.zeros_like(mirrored) if anchored is None else anchored,
         base=base,
         frame=identity_matrix(count, device=device),
         residual=residual,
@@ -94,6 +106,7 @@ def initial_state(base: Tensor, mirrored: Tensor, trust: Tensor, *, controls: in
         weights=torch.ones(count, device=device),
         cells=torch.zeros(0, dtype=torch.int64, device=device),
         saliency=empty,
+        noise=torch.zeros((), device=device),
         atlas=empty,
         snapshot=empty,
         curve=torch.zeros(0, 3),

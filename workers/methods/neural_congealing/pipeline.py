@@ -1,27 +1,28 @@
-"""Neural Congealing (arXiv 2302.03956), direct mode, from images to an atlas in uploaded pixels."""
+"""Neural Congealing (arXiv 2302.03956), from images to an atlas in uploaded pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
-from torch import Tensor
-from torch.nn.functional import interpolate
 
+from alignment.atlas import Atlas
 from api_schemas.methods.neural_congealing import NeuralCongealingParams
-from workers.backbones.base import Backbone
-from workers.geometry.coordinates import identity_grid, sample
-from workers.geometry.similarity import transform
-from workers.imaging.frames import WorkingFrames
-from workers.methods.base import InputImage, Method, MethodResult
-from workers.methods.features import Heartbeat, describe, describe_set
-from workers.methods.masks import object_masks
+from workers.imaging.frames import WorkingFrames, letterboxed
+from workers.methods.base import BaseResult, ExtendableMethod, InputImage, MethodResult
+from workers.methods.features import Heartbeat, describe_frames
 from workers.methods.neural_congealing.direct import DirectOptions, align
-from workers.methods.neural_congealing.outcome import atlas_form, atlas_pictures, image_agreement, image_scores
+from workers.methods.neural_congealing.extension import align_new, finished_atlas, with_new
+from workers.methods.neural_congealing.inputs import DescribedSet, described_set, searches
+from workers.methods.neural_congealing.network.options import NetworkOptions
+from workers.methods.neural_congealing.network.training import train
+from workers.methods.neural_congealing.outcome.assembly import outcome
+from workers.methods.neural_congealing.result import CongealingResult
 from workers.run_context import Run
 
 
-class NeuralCongealing(Method[NeuralCongealingParams]):
+class NeuralCongealing(ExtendableMethod[NeuralCongealingParams]):
     """Aligns all images to one atlas by a similarity and a smooth flow each."""
 
     @torch.no_grad()
@@ -29,81 +30,108 @@ class NeuralCongealing(Method[NeuralCongealingParams]):
         """Align `images`; see `Method.run`. Checkpoints hold the optimisation; features are computed again."""
         pulse = Heartbeat(run)
         pulse.stage("features")
-        backbone = self.backbones.get(params.backbone, params.features)
-        frames, features = describe_set(
-            backbone,
-            images,
-            size=params.working_size,
-            device=run.device,
-            pulse=pulse,
-            cache=self.backbones.cache,
+        described = described_set(self.backbones, images, params, run, pulse)
+        align_set = _by_networks if params.mode == "network" else _directly
+        return outcome(align_set(described, params, run, pulse), described, pulse)
+
+    @torch.no_grad()
+    def extend(
+        self, base: BaseResult, images: Sequence[InputImage], params: NeuralCongealingParams, run: Run
+    ) -> MethodResult:
+        """Add images to a finished atlas; see `ExtendableMethod.extend`. Both modes add by direct optimisation."""
+        pulse = Heartbeat(run)
+        pulse.stage("features")
+        count = len(base.form.images)
+        new = described_set(self.backbones, images[count:], params.model_copy(update={"mode": "direct"}), run, pulse)
+        frames = letterboxed([image.rgb for image in images[:count]], params.working_size, run.device)
+        finished = finished_atlas(base, frames)
+        options = direct_options(params, search=searches(params, new.backbone))
+        aligned = align_new(finished, new, options, seed=run.seed, pulse=pulse, cache=self.backbones.cache)
+        everything = replace(
+            new,
+            frames=_joined(frames, new.frames),
+            features=torch.cat([describe_frames(new.backbone, frames, pulse, self.backbones.cache), new.features]),
+            mirrored_features=None,
+            masks=None,
+            valid=torch.cat([frames.valid(new.valid.shape[-1]), new.valid]),
         )
-        cells = features.shape[-1]
-        result = align(
-            features,
-            None,
-            object_masks(self.backbones, params, features, frames, images, seed=run.seed, tick=pulse.beat),
-            frames.valid(cells),
-            direct_options(params),
-            seed=run.seed,
-            hooks=pulse,
-            describe=ViewDescriber(backbone, frames, pulse, cells=cells),
-        )
-        agreement = image_agreement(features, result.grids, pulse.beat)
-        return MethodResult(
-            form=atlas_form(result, frames, agreement, pulse.beat),
-            backbone=backbone.name,
-            backbone_identity=backbone.identity,
-            scores=image_scores(result, frames),
-            pictures=atlas_pictures(result, frames, pulse.beat),
-            tensors={
-                "atlas_features": result.atlas_features.cpu().numpy(),
-                "training_curve": result.curve.cpu().numpy(),
-            },
-        )
+        return _kept(base, outcome(with_new(finished, aligned), everything, pulse))
 
 
-def direct_options(params: NeuralCongealingParams) -> DirectOptions:
+def direct_options(params: NeuralCongealingParams, *, search: bool) -> DirectOptions:
     """Translate a job's parameters."""
     return DirectOptions(
         atlas_size=params.atlas_size,
         feature_dim=params.feature_dim,
         flips=params.flips == "auto",
-        search=True,
+        search=search,
         similarity_steps=params.similarity_steps,
         flow_steps=params.flow_steps,
         smoothness=params.smoothness,
     )
 
 
-class ViewDescriber:
-    """Describes pictures seen through similarities; see `workers.methods.neural_congealing.views.Describer`."""
+def network_options(params: NeuralCongealingParams) -> NetworkOptions:
+    """Translate a job's parameters."""
+    return NetworkOptions(
+        atlas_size=params.atlas_size,
+        width=params.network.width,
+        preset=params.network.preset,
+        compat=params.network.compat,
+        bootstrap_epochs=params.network.bootstrap_epochs,
+        flow_epochs=params.network.flow_epochs,
+        batch=params.network.batch,
+        flips=params.flips == "auto",
+        reference=params.reference_image,
+    )
 
-    def __init__(self, backbone: Backbone, frames: WorkingFrames, pulse: Heartbeat, *, cells: int) -> None:
-        """Look at `frames`, whose features have `cells` a side, with `backbone`; show life through `pulse`."""
-        self._backbone, self._pulse, self._cells = backbone, pulse, cells
-        self._pictures = {cells: frames.pictures}
 
-    def __call__(self, images: Sequence[int], matrices: Tensor, mirrored: Sequence[bool], *, cells: int) -> Tensor:
-        """Features (M, C, cells, cells) of M views; with fewer cells, of pictures that are smaller by as much."""
-        pictures = self._resized(cells)
-        views = [
-            self._view(pictures[image : image + 1], matrix, turned=turned, cells=cells)
-            for image, matrix, turned in zip(images, matrices, mirrored, strict=True)
-        ]
-        return torch.cat(views)
+def _directly(described: DescribedSet, params: NeuralCongealingParams, run: Run, pulse: Heartbeat) -> CongealingResult:
+    anchors = None
+    if params.reference_image is not None:
+        anchors = torch.arange(len(described.features), device=run.device) == params.reference_image
+    return align(
+        described.features,
+        described.mirrored_features,
+        described.masks,
+        described.valid,
+        direct_options(params, search=searches(params, described.backbone)),
+        seed=run.seed,
+        hooks=pulse,
+        describe=described.describer(pulse),
+        anchors=anchors,
+    )
 
-    def _view(self, picture: Tensor, matrix: Tensor, *, turned: bool, cells: int) -> Tensor:
-        picture = picture.flip(-1) if turned else picture
-        cell_centres = identity_grid(*picture.shape[-2:], device=picture.device)
-        seen = sample(picture, transform(matrix.unsqueeze(0), cell_centres.unsqueeze(0)))
-        features = describe(self._backbone, seen, cells=cells)
-        self._pulse.beat()
-        return features
 
-    def _resized(self, cells: int) -> Tensor:
-        if cells not in self._pictures:
-            full = self._pictures[self._cells]
-            side = round(full.shape[-1] * cells / self._cells)
-            self._pictures[cells] = interpolate(full, (side, side), mode="bilinear", antialias=True)
-        return self._pictures[cells]
+def _by_networks(
+    described: DescribedSet, params: NeuralCongealingParams, run: Run, pulse: Heartbeat
+) -> CongealingResult:
+    return train(
+        described.frames.pictures,
+        described.features,
+        torch.ones_like(described.valid) if described.masks is None else described.masks,
+        described.valid,
+        network_options(params),
+        mirrored_features=described.mirrored_features,
+        seed=run.seed,
+        hooks=pulse,
+    )
+
+
+def _kept(base: BaseResult, result: MethodResult) -> MethodResult:
+    """The result with what `base` says of its own images put back as it was."""
+    old, new = base.form, result.form
+    if not isinstance(old, Atlas) or not isinstance(new, Atlas):
+        raise TypeError("Neural Congealing yields an atlas")
+    count = len(old.images)
+    form = Atlas(
+        new.images,
+        old.to_canonical + new.to_canonical[count:],
+        old.from_canonical + new.from_canonical[count:],
+        old.confidence + new.confidence[count:],
+    )
+    return replace(result, form=form, scores=[*base.scores, *result.scores[count:]])
+
+
+def _joined(first: WorkingFrames, second: WorkingFrames) -> WorkingFrames:
+    return WorkingFrames(torch.cat([first.pictures, second.pictures]), first.boxes + second.boxes)

@@ -17,6 +17,7 @@ from workers.methods.neural_congealing.losses import (
     data_loss,
     flow_penalty,
     leave_one_out_agreement,
+    noise_to_signal,
 )
 from workers.methods.neural_congealing.model import (
     State,
@@ -38,6 +39,8 @@ _OUTLIER_SIGMAS = 4.0
 _OUTLIER_MIN_GAP = 0.12
 _MIN_TRUST = 0.03
 _MAD_TO_SIGMA = 1.4826
+_NOISE_GAIN = 1.0
+_NOISE_LIMIT = 4.0
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ def freeze_saliency(state: State, stage: Stage, frame: Frame, *, has_masks: bool
     active = max_pool2d((saliency > _ACTIVE_SALIENCY).float().view(1, 1, size, size), 5, 1, 2).flatten() > 0
     state.cells = active.nonzero().squeeze(1)
     state.saliency = saliency[state.cells]
+    state.noise = _noise(sampled, state.weights, saliency)
     refresh_atlas(state, stage, frame)
 
 
@@ -141,6 +145,14 @@ def agreement_scores(sampled: Sampled, weights: Tensor, saliency: Tensor) -> Ten
     return (saliency * seen * cosine).sum(dim=1) / saliency.sum().clamp(min=1e-6)
 
 
+def _noise(sampled: Sampled, weights: Tensor, saliency: Tensor) -> Tensor:
+    """Noise-to-signal ratio () of the typical image's features on the salient cells."""
+    seen = saliency * sampled.valid * sampled.masks
+    cosine = leave_one_out_agreement(sampled.features, weights.unsqueeze(1) * sampled.valid * sampled.masks)
+    typical = ((seen * cosine).sum(dim=1) / seen.sum(dim=1).clamp(min=1e-6)).median()
+    return noise_to_signal(typical, len(weights))
+
+
 def outliers(scores: Tensor, trust: Tensor) -> Tensor:
     """Images (N,) that do not belong: no evidence at first, or a score far below the others'.
 
@@ -156,9 +168,8 @@ def refresh_atlas(state: State, stage: Stage, frame: Frame) -> None:
     points = cell_points(stage.resolution, state.cells)
     warp = warp_points(state, points)
     sampled = read_unit(frame, warp)
-    state.atlas = closed_form_atlas(
-        sampled.features, state.weights.unsqueeze(1) * sampled.valid * sampled.masks.clamp(min=0.05)
-    )
+    shares = state.atlas_weights.unsqueeze(1) * sampled.valid * sampled.masks.clamp(min=0.05)
+    state.atlas = closed_form_atlas(sampled.features, shares)
     state.snapshot = warp
 
 
@@ -191,9 +202,8 @@ class StageProblem:
         if self.bend is None:
             return loss
         options = self.options
-        return loss + flow_penalty(
-            controls, self.bend.to(loss), smoothness=options.smoothness, magnitude=options.magnitude
-        )
+        smoothness = options.smoothness * (1 + _NOISE_GAIN * state.noise.clamp(max=_NOISE_LIMIT))
+        return loss + flow_penalty(controls, self.bend.to(loss), smoothness=smoothness, magnitude=options.magnitude)
 
     def step(self, state: State) -> float:
         """One step of full-batch Adam on the similarities or the flows; the mean loss before it."""
@@ -206,10 +216,15 @@ class StageProblem:
                 loss = self.losses(state, parameters, state.controls)
             (gradient,) = torch.autograd.grad(loss.sum(), parameters)
         updated = adam_step(state, parameters.detach(), gradient, rate=rate)
+        anchored = bool(state.anchored.any())
+        if anchored:
+            still = state.anchored.view(-1, *[1] * (updated.dim() - 1))
+            updated = torch.where(still, parameters.detach(), updated)
         if self.bend is not None:
             state.controls = updated
         else:
-            state.residual = updated - updated.mean(dim=0, keepdim=True)
+            # Without an anchor nothing else keeps the whole set from drifting.
+            state.residual = updated if anchored else updated - updated.mean(dim=0, keepdim=True)
         return float(loss.detach().mean())
 
     def settled(self, state: State, before: float, now: float) -> bool:

@@ -67,4 +67,6 @@ def test_a_tile_of_512_pixels_gives_the_published_channels(unet: UNet2DCondition
     found = read_unet(unet, latents, 50, context, places=(2, 5, 8), freeu=freeu)
     shapes = {place: tuple(state.shape) for place, state in found.items()}
     assert shapes == {2: (2, 1280, 8, 8), 5: (2, 1280, 16, 16), 8: (2, 640, 32, 32)}
+    assert BACKBONES["sd15"].channels == sum(shape[1] for shape in shapes.values())
+    assert BACKBONES["sd15_dift"].channels == shapes[5][1]
     assert BACKBONES["sd15"].stride == 512 // shapes[8][-1]

@@ -18,7 +18,7 @@ def test_every_backbone_has_its_weights_and_no_weights_are_without_a_backbone() 
 
 
 @pytest.mark.parametrize("name", OF_TIMM)
-def test_timm_has_the_architecture_the_source_the_license_and_the_size(name: str) -> None:
+def test_timm_has_the_architecture_the_source_the_license_the_size_and_the_channels(name: str) -> None:
     import timm
     import torch
 
@@ -30,6 +30,7 @@ def test_timm_has_the_architecture_the_source_the_license_and_the_size(name: str
         model.pretrained_cfg["license"]
         == {"Apache-2.0": "apache-2.0", "DINOv3 License": "dinov3-license"}[entry.license]
     )
+    assert model.num_features == BACKBONES[name].channels
     parameters = sum(tensor.numel() for tensor in model.state_dict().values())
     assert entry.bytes == pytest.approx(FLOAT32_BYTES * parameters, rel=HEADER_SHARE)
     assert entry.bytes > FLOAT32_BYTES * parameters

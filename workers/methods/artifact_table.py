@@ -1,0 +1,58 @@
+"""What the manifest says of the pictures and tensors that methods give by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from api_schemas.manifest import ArtifactKind
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """How a tensor is stored and described.
+
+    Attributes:
+        kind: of the artifact.
+        axes: meaning of each axis.
+        frame: coordinate frame or unit of the values.
+        dtype: half precision where it does no harm.
+    """
+
+    kind: ArtifactKind
+    axes: tuple[str, ...]
+    frame: str
+    dtype: npt.DTypeLike
+
+
+_PICTURES = {
+    "pictures/atlas_saliency": ArtifactKind.ATLAS_SALIENCY,
+    "pictures/atlas_pca": ArtifactKind.ATLAS_PCA,
+    "pictures/atlas_pca_first": ArtifactKind.ATLAS_PCA,
+}
+IMAGE_PICTURES = {
+    "congealed_mask": ArtifactKind.CONGEALED_MASK,
+    "congealed_pca": ArtifactKind.CONGEALED_PCA,
+    "congealed_pca_first": ArtifactKind.CONGEALED_PCA,
+    "image_saliency": ArtifactKind.IMAGE_SALIENCY,
+}
+TENSORS = {
+    "atlas_features": StoredTensor(ArtifactKind.ATLAS_FEATURES, ("channel", "y", "x"), "unit vector", np.float16),
+    "atlas_saliency": StoredTensor(ArtifactKind.ATLAS_SALIENCY, ("y", "x"), "share", np.float16),
+    "training_curve": StoredTensor(ArtifactKind.TRAINING_CURVE, ("row", "stage_step_loss"), "number", np.float32),
+}
+IMAGE_TENSORS = {
+    "residual_flow": StoredTensor(
+        ArtifactKind.RESIDUAL_FLOW,
+        ("y", "x", "xy"),
+        "displacement in the atlas before the similarity, in units in which the atlas is [-1, 1] x [-1, 1]",
+        np.float16,
+    ),
+}
+
+
+def picture_kind(name: str) -> ArtifactKind:
+    """What a picture of the whole set is; the atlas in colours if nothing else is known of it."""
+    return _PICTURES.get(name, ArtifactKind.ATLAS_RGB)

@@ -1,0 +1,1 @@
+"""The network mode of Neural Congealing: the paper's networks, losses and schedule."""
