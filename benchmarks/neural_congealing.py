@@ -20,10 +20,11 @@ from rich.console import Console
 from rich.table import Table
 
 from workers.evaluation.template_set import TemplateSet, template_set
-from workers.methods.neural_congealing.direct import DirectOptions, align
+from workers.methods.neural_congealing.direct import align
 from workers.methods.neural_congealing.evaluation import pair_errors
 from workers.methods.neural_congealing.network.options import NetworkOptions
 from workers.methods.neural_congealing.network.training import train
+from workers.methods.neural_congealing.options import DirectOptions
 from workers.methods.neural_congealing.result import CongealingResult
 
 SIDE_PX = 128

@@ -33,6 +33,7 @@ from workers.methods.registry import load_method
 from workers.run_context import Run
 
 ALPHA = 0.1
+CENTRE = np.array([0.5, 0.5, 0.0])
 METHODS = ("nearest_neighbors", "neural_congealing")
 
 
@@ -82,7 +83,7 @@ def load(folder: Path) -> PhotographSet | None:
     for entry in entries:
         with Image.open(folder / entry["file"]) as picture:
             images.append(InputImage(Path(entry["file"]).name, np.asarray(picture.convert("RGB"))))
-        keypoints.append(np.array(entry["keypoints"], dtype=np.float64) + (0.5, 0.5, 0.0))
+        keypoints.append(np.array(entry["keypoints"], dtype=np.float64) + CENTRE)
     return PhotographSet(folder.name, images, keypoints, [np.array(entry["bbox"], float) for entry in entries])
 
 

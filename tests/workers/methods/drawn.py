@@ -16,11 +16,11 @@ def creatures(mirrored: tuple[int, ...] = ()) -> TemplateSet:
     return template_set(mirrored=mirrored)
 
 
-def pictures(*, mirrored: tuple[int, ...] = ()) -> list[InputImage]:
+def pictures(*, mirrored: tuple[int, ...] = (), indices: tuple[int, ...] = INDICES) -> list[InputImage]:
     """Four pictures, the first trimmed to 256 x 216, all without clutter: the background is plain."""
     drawn = creatures(mirrored)
     images = []
-    for index in INDICES:
+    for index in indices:
         rgb = drawn.images[index] * drawn.image_masks[index] + 0.5 * (1 - drawn.image_masks[index])
         images.append(InputImage(f"creature-{index}.png", (rgb.transpose(1, 2, 0) * 255).round().astype(np.uint8)))
     images[0] = InputImage(images[0].name, images[0].rgb[: 256 - TRIM])

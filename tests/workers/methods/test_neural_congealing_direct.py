@@ -10,8 +10,9 @@ from torch import Tensor
 
 from workers.evaluation.template_set import TemplateSet, template_set
 from workers.geometry.inversion import round_trip_error
-from workers.methods.neural_congealing.direct import DirectOptions, align
+from workers.methods.neural_congealing.direct import align
 from workers.methods.neural_congealing.evaluation import pair_errors
+from workers.methods.neural_congealing.options import DirectOptions
 from workers.methods.neural_congealing.result import CongealingResult, picture_to_atlas
 
 FRAME_PX = 128

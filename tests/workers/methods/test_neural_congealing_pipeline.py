@@ -92,7 +92,8 @@ def test_figures_and_pictures() -> None:
     result, recorder = plain()
     assert len(result.scores) == len(INDICES)
     assert not any(scores["mirrored"] for scores in result.scores)
-    assert set(result.pictures) == {"pictures/atlas", "pictures/atlas_masked", "pictures/atlas_saliency"}
+    names = ("atlas", "atlas_masked", "atlas_pca", "atlas_pca_first", "atlas_saliency")
+    assert set(result.pictures) == {f"pictures/{name}" for name in names}
     assert recorder.stages == ["features", "matches", "similarity", "flow"]
 
 

@@ -17,9 +17,10 @@ from workers.geometry.coordinates import identity_grid, sample
 from workers.geometry.similarity import similarity_matrix, to_complex, transform
 from workers.imaging.frames import WorkingFrames, letterboxed, upload_to_frame
 from workers.matching.projection import fit_projection
-from workers.methods.neural_congealing.direct import DirectOptions, align
+from workers.methods.neural_congealing.direct import align
 from workers.methods.neural_congealing.evaluation import carry
 from workers.methods.neural_congealing.initialisation import combine
+from workers.methods.neural_congealing.options import DirectOptions
 from workers.methods.neural_congealing.result import CongealingResult
 from workers.methods.neural_congealing.search import CoarseViews, describe_bank, pair_peaks, view_matrices
 from workers.methods.neural_congealing.views import ImageViews

@@ -9,9 +9,6 @@ Entry: `align`. Frames: everything is in normalised [-1, 1] units of the square 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
-
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -20,6 +17,7 @@ from workers.geometry.coordinates import sample
 from workers.geometry.flows import dense_flow
 from workers.geometry.inversion import fold_fraction
 from workers.geometry.similarity import similarity_parameters
+from workers.methods.neural_congealing.hooks import Hooks, Quiet
 from workers.methods.neural_congealing.initialisation import initialise
 from workers.methods.neural_congealing.model import State, atlas_to_picture, dense_grid, initial_state
 from workers.methods.neural_congealing.options import DirectOptions
@@ -40,38 +38,6 @@ from workers.methods.neural_congealing.stages import (
     view_frame,
 )
 from workers.methods.neural_congealing.views import Describer, ImageViews
-
-__all__ = ["DirectOptions", "Hooks", "align"]
-
-
-class Hooks(Protocol):
-    """How a run reports, saves and stops; `workers.run_context.Run` is one."""
-
-    @property
-    def resume(self) -> Mapping[str, Tensor] | None:
-        """A state once given by `step`, to go on from; None begins afresh."""
-
-    def stage(self, name: str) -> None:
-        """A stage begins: matches, similarity or flow."""
-
-    def step(
-        self, step: int, total: int, *, state: Callable[[], dict[str, Tensor]] | None = None, **metrics: float
-    ) -> None:
-        """A step of the stage is done. May raise to stop the run."""
-
-
-class Quiet:
-    """Hooks that do nothing."""
-
-    resume: Mapping[str, Tensor] | None = None
-
-    def stage(self, name: str) -> None:
-        """Ignore."""
-
-    def step(
-        self, step: int, total: int, *, state: Callable[[], dict[str, Tensor]] | None = None, **metrics: float
-    ) -> None:
-        """Ignore."""
 
 
 @torch.no_grad()

@@ -24,8 +24,9 @@ from workers.geometry.similarity import invert, similarity_parameters, transform
 from workers.imaging.frames import WorkingFrames, upload_to_frame
 from workers.methods.base import BaseResult
 from workers.methods.features import Heartbeat, describe_frames
-from workers.methods.neural_congealing.direct import DirectOptions, align
+from workers.methods.neural_congealing.direct import align
 from workers.methods.neural_congealing.inputs import DescribedSet
+from workers.methods.neural_congealing.options import DirectOptions
 from workers.methods.neural_congealing.result import CongealingResult
 
 MAX_ANCHORS = 12

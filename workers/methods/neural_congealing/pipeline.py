@@ -12,14 +12,17 @@ from api_schemas.methods.neural_congealing import NeuralCongealingParams
 from workers.imaging.frames import WorkingFrames, letterboxed
 from workers.methods.base import BaseResult, ExtendableMethod, InputImage, MethodResult
 from workers.methods.features import Heartbeat, describe_frames
-from workers.methods.neural_congealing.direct import DirectOptions, align
+from workers.methods.neural_congealing.direct import align
 from workers.methods.neural_congealing.extension import align_new, finished_atlas, with_new
 from workers.methods.neural_congealing.inputs import DescribedSet, described_set, searches
 from workers.methods.neural_congealing.network.options import NetworkOptions
 from workers.methods.neural_congealing.network.training import train
+from workers.methods.neural_congealing.options import DirectOptions
 from workers.methods.neural_congealing.outcome.assembly import outcome
 from workers.methods.neural_congealing.result import CongealingResult
 from workers.run_context import Run
+
+_OFFICIAL_CELLS = 128
 
 
 class NeuralCongealing(ExtendableMethod[NeuralCongealingParams]):
@@ -72,8 +75,11 @@ def direct_options(params: NeuralCongealingParams, *, search: bool) -> DirectOpt
 
 
 def network_options(params: NeuralCongealingParams) -> NetworkOptions:
-    """Translate a job's parameters."""
+    """Translate a job's parameters. The networks see pictures of twice the flows' cells a side."""
+    flow_size = 64 if params.atlas_size < _OFFICIAL_CELLS else _OFFICIAL_CELLS
     return NetworkOptions(
+        image_size=2 * flow_size,
+        flow_size=flow_size,
         atlas_size=params.atlas_size,
         width=params.network.width,
         preset=params.network.preset,
