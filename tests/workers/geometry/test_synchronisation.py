@@ -93,3 +93,41 @@ def test_an_image_with_hardly_any_support_is_not_mirrored() -> None:
     agreement[2], agreement[:, 2] = 0.0, 0.0
     disagreement[2], disagreement[:, 2] = 0.05, 0.05
     assert (synchronise_signs(agreement, disagreement) == 1).all()
+
+
+@pytest.mark.parametrize("fixed", [(2,), (0, 3, 5)])
+def test_fixed_images_keep_the_identity_and_the_others_follow(fixed: tuple[int, ...]) -> None:
+    pairs, factor, shift = exact_relations(1)
+    still = torch.zeros(COUNT, dtype=torch.bool)
+    still[list(fixed)] = True
+    one, zero = torch.ones((), dtype=torch.complex128), torch.zeros((), dtype=torch.complex128)
+    factor, shift = torch.where(still, one, factor), torch.where(still, zero, shift)
+    common = 0.3 * complex_normal(torch.Generator().manual_seed(5), COUNT, COUNT)
+    pairs = PairRelations(
+        factor.unsqueeze(0) / factor.unsqueeze(1),
+        factor.unsqueeze(1) * common + shift.unsqueeze(1),
+        factor.unsqueeze(0) * common + shift.unsqueeze(0),
+        pairs.weights,
+    )
+    found, moved = synchronise_similarities(pairs, fixed=still)
+    assert (found[still] == 1).all()
+    assert (moved[still] == 0).all()
+    torch.testing.assert_close(found, factor, atol=1e-6, rtol=0)
+    torch.testing.assert_close(moved, shift, atol=1e-6, rtol=0)
+
+
+def test_fixed_images_decide_what_is_mirrored() -> None:
+    signs = torch.tensor([1, 1, -1, -1, -1, -1, -1, -1], dtype=torch.float64)
+    fixed = torch.arange(8) == 1
+    torch.testing.assert_close(synchronise_signs(*supports(signs, noise=0.0), fixed=fixed), signs)
+    fixed = torch.arange(8) == 4
+    found = synchronise_signs(*supports(signs, noise=3.0), fixed=fixed)
+    torch.testing.assert_close(found, -signs)
+
+
+def test_images_tied_to_no_fixed_one_stay_finite() -> None:
+    pairs, _, _ = exact_relations(2)
+    pairs.weights[:4, 4:], pairs.weights[4:, :4] = 0, 0
+    found, moved = synchronise_similarities(pairs, fixed=torch.arange(COUNT) == 0)
+    assert torch.isfinite(found.abs()).all()
+    assert torch.isfinite(moved.abs()).all()

@@ -14,15 +14,24 @@ from torch.nn.functional import interpolate
 from workers.backbones.dense_descriptor import DenseDescriptor
 from workers.evaluation.synthetic import SyntheticSet, sample_set
 from workers.geometry.coordinates import identity_grid, sample
-from workers.geometry.similarity import similarity_matrix, to_complex, transform
+from workers.geometry.similarity import compose, invert, similarity_matrix, to_complex, transform
 from workers.imaging.frames import WorkingFrames, letterboxed, upload_to_frame
 from workers.matching.projection import fit_projection
-from workers.methods.neural_congealing.direct import align
+from workers.methods.neural_congealing.bank import (
+    TURNED_VIEWS,
+    UPRIGHT_VIEWS,
+    View,
+    describe_bank,
+    pair_peaks,
+    view_matrices,
+    view_pairs,
+)
+from workers.methods.neural_congealing.coarse_views import CoarseViews
+from workers.methods.neural_congealing.direct import DirectOptions, align
 from workers.methods.neural_congealing.evaluation import carry
-from workers.methods.neural_congealing.initialisation import combine
-from workers.methods.neural_congealing.options import DirectOptions
+from workers.methods.neural_congealing.initialisation import NothingInCommonError, combine
 from workers.methods.neural_congealing.result import CongealingResult
-from workers.methods.neural_congealing.search import CoarseViews, describe_bank, pair_peaks, view_matrices
+from workers.methods.neural_congealing.search import search_alignment
 from workers.methods.neural_congealing.views import ImageViews
 
 FRAME = 128
@@ -125,9 +134,13 @@ def test_pairs_of_turned_and_zoomed_copies_are_measured_exactly() -> None:
         assert float(off.log().abs()) < 0.15
 
 
-def test_bank_covers_the_views_symmetrically() -> None:
-    factors, shifts = to_complex(view_matrices().double())
-    assert len(factors) == 21
+@pytest.mark.parametrize("views", [UPRIGHT_VIEWS, TURNED_VIEWS])
+def test_views_cover_all_relative_turns_and_zooms_once(views: tuple[View, ...]) -> None:
+    relations = [
+        (views[b].angle - UPRIGHT_VIEWS[a].angle, views[b].scale - UPRIGHT_VIEWS[a].scale) for a, b in view_pairs(views)
+    ]
+    assert sorted(relations) == [(angle, scale) for angle in range(-4, 5) for scale in range(-2, 3)]
+    factors, shifts = to_complex(view_matrices(views).double())
     assert float(factors.log().sum().abs()) < 1e-5
     assert (shifts == 0).all()
 
@@ -151,3 +164,79 @@ def test_projection_keeps_the_strongest_directions_and_centres() -> None:
     components = (table - projection.mean) @ projection.basis.T
     torch.testing.assert_close(torch.cov(components.T), torch.eye(3), atol=0.15, rtol=0)
     assert projection(features).norm(dim=1).sub(1).abs().max() < 1e-4
+
+
+def views_of(pictures: Tensor, valid: Tensor | None = None) -> ImageViews:
+    valid = torch.ones(len(pictures), 1, CELLS, CELLS) if valid is None else valid
+    features = BACKBONE.extract(pictures)
+    return ImageViews(features, None, None, valid, describe=Describer(pictures), dim=32, whitening=1.0)
+
+
+TURN = torch.tensor([[0.0, 1, 0, 0], [math.radians(20), 0.9, 0.1, -0.05], [math.radians(-15), 1.1, 0, 0.1]])
+
+
+def turned_copies(mirrored: int | None = None) -> Tensor:
+    """One drawn picture and two turned and zoomed copies of it, one of them mirrored if asked for."""
+    picture = interpolate(drawn()[1].pictures[:1], (FRAME, FRAME), mode="bilinear", antialias=True)
+    grids = transform(similarity_matrix(TURN), identity_grid(FRAME, FRAME).unsqueeze(0))
+    copies = sample(picture.expand(3, -1, -1, -1), grids)
+    if mirrored is not None:
+        copies[mirrored] = copies[mirrored].flip(-1)
+    return copies
+
+
+@pytest.mark.parametrize(("mirrored", "reference"), [(None, 0), (None, 2), (0, 2), (1, 0), (1, 2)])
+def test_pictures_are_aligned_to_a_reference(mirrored: int | None, reference: int) -> None:
+    start = search_alignment(views_of(turned_copies(mirrored)), flips=True, anchors=torch.arange(3) == reference)
+    assert torch.equal(start.matrices[reference], similarity_matrix(TURN[:1])[0])
+    assert start.mirrored.nonzero().flatten().tolist() == ([] if mirrored is None else [mirrored])
+    assert float(start.trust[reference]) == float(start.trust.max())
+    true = invert(similarity_matrix(TURN))
+    expected = compose(true, invert(true[reference : reference + 1]))
+    points = 0.4 * identity_grid(4, 4).unsqueeze(0)
+    gap = transform(start.matrices, points.expand(3, -1, -1, -1)) - transform(expected, points.expand(3, -1, -1, -1))
+    assert float(gap.norm(dim=-1).max()) < 0.15
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_relations_do_not_depend_on_which_of_a_pair_is_mirrored(mirrored: bool) -> None:
+    pictures = turned_copies(0 if mirrored else None)
+    coarse = CoarseViews(views_of(pictures))
+    anchors = torch.tensor([False, True, True])
+    usual = pair_peaks(describe_bank(coarse, flips=True))
+    anchored = pair_peaks(describe_bank(coarse, flips=True, anchors=anchors), anchors=anchors)
+    assert usual.mirrored is not None
+    assert anchored.mirrored is not None
+    table, other = (usual.mirrored, anchored.mirrored) if mirrored else (usual.as_is, anchored.as_is)
+    for at in ((0, 1), (0, 2)):
+        assert float((table.factor[at] / other.factor[at]).log().abs()) < 0.5
+        carried = other.factor[at] * (table.source[at] - other.source[at]) + other.target[at]
+        assert float((carried - table.target[at]).abs()) < 0.2
+    assert float(anchored.as_is.weights[1, 2]) == 0
+
+
+def test_a_blank_and_a_small_picture_do_no_harm() -> None:
+    pictures = drawn()[1].pictures
+    rgb = [image.rgb for image in drawn()[0].images[:4]]
+    tiny = np.asarray(interpolate(pictures[4:5], (48, 64), antialias=True, mode="bilinear")[0].permute(1, 2, 0) * 255)
+    rgb += [np.full((90, 128, 3), 127, np.uint8), tiny.astype(np.uint8)]
+    frames = letterboxed(rgb, FRAME, "cpu")
+    start = search_alignment(views_of(frames.pictures, frames.valid(CELLS)), flips=True)
+    assert torch.isfinite(start.matrices).all()
+    assert torch.isfinite(start.trust).all()
+    assert not start.belongs[4]
+    assert start.belongs[:4].all()
+
+
+def test_the_same_picture_twice_lies_on_itself() -> None:
+    pictures = drawn()[1].pictures[:1].expand(2, -1, -1, -1)
+    start = search_alignment(views_of(pictures), flips=True)
+    assert not start.mirrored.any()
+    torch.testing.assert_close(start.matrices[0], start.matrices[1], atol=0.03, rtol=0)
+    again = search_alignment(views_of(pictures), flips=True)
+    assert torch.equal(start.matrices, again.matrices)
+
+
+def test_nothing_but_blank_pictures_is_refused() -> None:
+    with pytest.raises(NothingInCommonError, match="share nothing"):
+        search_alignment(views_of(torch.full((3, 3, FRAME, FRAME), 0.5)), flips=True)

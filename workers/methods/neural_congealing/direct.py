@@ -70,6 +70,7 @@ def align(
 
     Raises:
         ValueError: shapes that do not fit, fewer than two images, or a checkpoint of something else.
+        NothingInCommonError: no two images match each other better than chance.
     """
     _check_inputs(features, mirrored_features, masks, valid, options, describe, anchors)
     hooks = hooks or Quiet()
@@ -95,17 +96,14 @@ def align(
 
 def _first_state(views: ImageViews, options: DirectOptions, seed: int, hooks: Hooks, anchors: Tensor | None) -> State:
     if options.search or (options.search is None and views.describe is not None):
-        start = search_alignment(views, flips=options.flips, tick=hooks.step, **_anchored(anchors))
+        start = search_alignment(views, flips=options.flips, tick=hooks.step, anchors=anchors, seed=seed)
     else:
         plain = torch.zeros(views.count, dtype=torch.bool)
         turned = views.oriented(~plain) if options.flips and views.can_mirror else None
         generator = torch.Generator().manual_seed(seed)
-        start = initialise(views.oriented(plain), turned, generator=generator, tick=hooks.step, **_anchored(anchors))
-    return initial_state(start.matrices, start.mirrored, start.trust, controls=FLOW_CONTROLS, anchored=anchors)
-
-
-def _anchored(anchors):  # type: ignore
-    return {} if anchors is None else {"anchors": anchors}
+        start = initialise(views.oriented(plain), turned, generator=generator, tick=hooks.step, anchors=anchors)
+    trust = torch.where(start.belongs, start.trust, 0.0)
+    return initial_state(start.matrices, start.mirrored, trust, controls=FLOW_CONTROLS, anchored=anchors)
 
 
 def _run_stage(

@@ -45,10 +45,12 @@ class NeuralCongealing(ExtendableMethod[NeuralCongealingParams]):
         pulse = Heartbeat(run)
         pulse.stage("features")
         count = len(base.form.images)
-        new = described_set(self.backbones, images[count:], params.model_copy(update={"mode": "direct"}), run, pulse)
+        # Masks of the new images count where there are any, whatever the finished ones had.
+        adding = params.model_copy(update={"mode": "direct", "saliency": "auto"})
+        new = described_set(self.backbones, images[count:], adding, run, pulse)
         frames = letterboxed([image.rgb for image in images[:count]], params.working_size, run.device)
         finished = finished_atlas(base, frames)
-        options = direct_options(params, search=searches(params, new.backbone))
+        options = direct_options(params, search=searches(adding, new.backbone))
         aligned = align_new(finished, new, options, seed=run.seed, pulse=pulse, cache=self.backbones.cache)
         everything = replace(
             new,
