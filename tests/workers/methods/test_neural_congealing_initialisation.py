@@ -211,14 +211,16 @@ def test_a_picture_that_pairs_would_mirror_wrongly_is_set_right() -> None:
     evidence = with_wrong_support(match_pairs(upright, turned, generator=torch.Generator().manual_seed(0)), 4)
     start = combine(evidence)
     assert start.mirrored.nonzero().flatten().tolist() == [4]
-    settled = with_settled_flips(WarpedLooks(upright, turned), evidence, start, None)
+    looks = WarpedLooks(upright, turned)
+    settled = with_settled_flips(looks, evidence, start, look_all(looks, start), None)
     assert not settled.mirrored.any()
 
 
 def test_a_picture_that_is_mirrored_stays_so() -> None:
     upright, turned = frames(template_set(mirrored=(4,)))
     evidence = match_pairs(upright, turned, generator=torch.Generator().manual_seed(0))
-    settled = with_settled_flips(WarpedLooks(upright, turned), evidence, combine(evidence), None)
+    looks, start = WarpedLooks(upright, turned), combine(evidence)
+    settled = with_settled_flips(looks, evidence, start, look_all(looks, start), None)
     assert settled.mirrored.nonzero().flatten().tolist() == [4]
 
 

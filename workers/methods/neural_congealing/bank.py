@@ -18,8 +18,6 @@ from workers.methods.neural_congealing.pair_matches import PairEvidence, Tick, u
 _ANGLE_STEP = math.radians(20)
 _ANGLES = 2
 _SCALE_STEP = 1.25
-_SCALES = 1
-_TURNED_STRIDE = 2
 _CHANCE_PEAK = 0.7
 
 
@@ -38,11 +36,13 @@ class View:
         return complex(size * math.cos(turn), size * math.sin(turn))
 
 
-UPRIGHT_VIEWS = tuple(View(a, s) for a in range(-_ANGLES, _ANGLES + 1) for s in range(-_SCALES, _SCALES + 1))
-"""Of the pictures as they are."""
-TURNED_VIEWS = tuple(
-    View(a, s) for a in range(-_ANGLES, _ANGLES + 1, _TURNED_STRIDE) for s in range(-_SCALES, _SCALES + 1)
-)
+_ALL_TURNS = tuple(range(-_ANGLES, _ANGLES + 1))
+_WIDE_TURNS = (-_ANGLES, 0, _ANGLES)
+_ZOOMS = (-1, 1)
+
+UPRIGHT_VIEWS = (*(View(a, 0) for a in _ALL_TURNS), *(View(a, s) for a in _WIDE_TURNS for s in _ZOOMS))
+"""Of the pictures as they are. As on a sparse ruler, few views make many relative turns and zooms between two."""
+TURNED_VIEWS = (*(View(a, 0) for a in _WIDE_TURNS), *(View(0, s) for s in _ZOOMS))
 """Of the mirrored pictures: fewer are enough, as the other picture of a pair has views at all angles."""
 
 
@@ -152,7 +152,7 @@ def _record_peak(
 
 @cache
 def view_pairs(views: tuple[View, ...]) -> list[tuple[int, int]]:
-    """Pairs (upright view, view of `views`) that show all relative turns and zooms once, split as evenly as can be."""
+    """Pairs (upright view, view of `views`) that show each relative turn and zoom once, from as little as can be."""
     best: dict[tuple[int, int], tuple[int, int, int]] = {}
     for b, other in enumerate(views):
         for a, one in enumerate(UPRIGHT_VIEWS):

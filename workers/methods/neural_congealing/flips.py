@@ -70,7 +70,7 @@ def agreement(seen: Tensor, anchors: Tensor | None = None) -> Tensor:
 
 
 def with_settled_flips(
-    looks: Looks, evidence: PairEvidence, start: Initialisation, anchors: Tensor | None
+    looks: Looks, evidence: PairEvidence, start: Initialisation, seen: Tensor, anchors: Tensor | None
 ) -> Initialisation:
     """The alignment with every picture mirrored that gains by it, and no other.
 
@@ -82,9 +82,9 @@ def with_settled_flips(
         looks: at the pictures.
         evidence: relations of the pairs, mirrored ones too.
         start: an alignment combined from that evidence.
+        seen: of `look_all` in that alignment.
         anchors: (N,) bool, images never to be mirrored, or None.
     """
-    seen = look_all(looks, start)
     for _ in range(_ROUNDS):
         before = start.mirrored
         for image in range(len(before)):

@@ -69,12 +69,12 @@ def search_alignment(
     if anchors is None and bool(belongs.any()):
         belongs = belongs | belonging(peaks, by_peaks, anchors)
     require_common(replace(by_matches, belongs=belongs))
-    searched = float(agreement(look_all(coarse, by_peaks)).sum()) > _SEARCH_GAIN * float(
-        agreement(look_all(coarse, by_matches)).sum()
-    )
-    start, evidence = (by_peaks, peaks) if searched else (by_matches, matches)
+    start, evidence, seen = by_matches, matches, look_all(coarse, by_matches)
+    searched = look_all(coarse, by_peaks)
+    if float(agreement(searched).sum()) > _SEARCH_GAIN * float(agreement(seen).sum()):
+        start, evidence, seen = by_peaks, peaks, searched
     if flips:
-        start = with_settled_flips(coarse, evidence, start, anchors)
+        start = with_settled_flips(coarse, evidence, start, seen, anchors)
     start = replace(start, belongs=belongs)
     return centred_on_common_part(start, coarse) if anchors is None else start
 
