@@ -6,6 +6,7 @@ import torch
 
 from api_schemas.jobs import JobError
 from workers.backbones.weights.errors import WeightsError
+from workers.methods.base import UnfitImagesError
 
 MAX_DETAIL = 1000
 
@@ -32,6 +33,13 @@ def describe_failure(error: Exception) -> JobError:
             title="The backbone's weights are not at hand",
             detail=_one_line(error),
             retryable=True,
+        )
+    if isinstance(error, UnfitImagesError):
+        return JobError(
+            code="unfit-images",
+            title="The images cannot be aligned",
+            detail=str(error)[:MAX_DETAIL],
+            retryable=False,
         )
     return JobError(
         code="method-error", title="The method failed on these images", detail=_one_line(error), retryable=False

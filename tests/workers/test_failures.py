@@ -5,12 +5,14 @@ import torch
 
 from workers.backbones.weights.errors import WeightsError
 from workers.failures import MAX_DETAIL, describe_failure
+from workers.methods.base import UnfitImagesError
 
 
 @pytest.mark.parametrize(
     ("error", "code", "retryable"),
     [
-        (ValueError("the images share nothing"), "method-error", False),
+        (ValueError("a shape does not fit"), "method-error", False),
+        (UnfitImagesError("the images share nothing"), "unfit-images", False),
         (MemoryError(), "out-of-memory", True),
         (torch.OutOfMemoryError("CUDA out of memory"), "out-of-memory", True),
         (

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 P = TypeVar("P", bound=MethodParams)
 
 
+class UnfitImagesError(ValueError):
+    """Nothing can be told of these images, whatever the computer does; the message says of which, and what to do."""
+
+
 @dataclass(frozen=True)
 class InputImage:
     """An image of the set, as uploaded (oriented, sRGB)."""

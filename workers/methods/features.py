@@ -12,7 +12,7 @@ from api_schemas.backbones import frame_cells
 from workers.backbones.base import Backbone, Tick, no_tick
 from workers.backbones.cache import FeatureCache, extract_cached
 from workers.imaging.frames import WorkingFrames, letterboxed
-from workers.methods.base import InputImage
+from workers.methods.base import InputImage, UnfitImagesError
 from workers.run_context import Run
 
 BLANK_DEVIATION = 1.0
@@ -79,7 +79,7 @@ def describe_set(
     """Letterbox images into frames of `size` pixels a side and describe them: frames and features (N, C, c, c).
 
     Raises:
-        ValueError: images show nothing at all; names them.
+        UnfitImagesError: images show nothing at all; names them.
     """
     require_structure(images)
     frames = letterboxed([image.rgb for image in images], size, device)
@@ -112,8 +112,8 @@ def require_structure(images: Sequence[InputImage]) -> None:
     """Refuse pictures that show nothing at all, such as a flat grey one.
 
     Raises:
-        ValueError: names the blank pictures.
+        UnfitImagesError: names the blank pictures.
     """
     blank = [image.name for image in images if image.rgb.std(axis=(0, 1)).max() < BLANK_DEVIATION]
     if blank:
-        raise ValueError(f"these images show nothing at all, take them out of the set: {', '.join(blank)}")
+        raise UnfitImagesError(f"these images show nothing at all, take them out of the set: {', '.join(blank)}")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from workers.geometry.similarity import from_complex
 from workers.geometry.synchronisation import PairRelations, synchronise_signs, synchronise_similarities
+from workers.methods.base import UnfitImagesError
 from workers.methods.neural_congealing.pair_matches import INLIER_DISTANCE, PairEvidence, Tick, match_pairs
 from workers.methods.neural_congealing.views import Frame
 
@@ -24,7 +25,7 @@ _MIN_ANCHORED_SHARE = 0.35
 _MIN_ANCHORED_SUPPORT = 0.2
 
 
-class NothingInCommonError(ValueError):
+class NothingInCommonError(UnfitImagesError):
     """The images of a set do not match each other better than chance."""
 
     def __init__(self) -> None:
