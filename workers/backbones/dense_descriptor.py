@@ -99,7 +99,7 @@ def orientation_maps(images: Tensor) -> Tensor:
     Returns:
         (N, 6, H, W), orientations without sign at k * 30 degrees from the x axis, of the strongest channel's gradient.
     """
-    gx, gy = _strongest(*_gradients(images))
+    gx, gy = strongest(*_gradients(images))
     magnitude = (gx.square() + gy.square() + 1e-12).sqrt()
     angles = torch.arange(ORIENTATIONS, device=images.device) * (math.pi / ORIENTATIONS)
     cosines, sines = angles.cos().view(1, -1, 1, 1), angles.sin().view(1, -1, 1, 1)
@@ -129,10 +129,17 @@ def _gradients(images: Tensor) -> tuple[Tensor, Tensor]:
     return gx, gy
 
 
-def _strongest(gx: Tensor, gy: Tensor) -> tuple[Tensor, Tensor]:
+def strongest(gx: Tensor, gy: Tensor) -> tuple[Tensor, Tensor]:
     """Keep, at each place, the gradient of the channel where it is largest."""
-    channel = (gx.square() + gy.square()).argmax(dim=1, keepdim=True)
-    return gx.gather(1, channel), gy.gather(1, channel)
+    strength = gx.square() + gy.square()
+    best, best_x, best_y = strength[:, :1], gx[:, :1], gy[:, :1]
+    for channel in range(1, gx.shape[1]):
+        part = slice(channel, channel + 1)
+        stronger = strength[:, part] > best
+        best = torch.where(stronger, strength[:, part], best)
+        best_x = torch.where(stronger, gx[:, part], best_x)
+        best_y = torch.where(stronger, gy[:, part], best_y)
+    return best_x, best_y
 
 
 def _ring_offsets(radius: float) -> list[tuple[int, int]]:

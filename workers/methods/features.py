@@ -62,9 +62,9 @@ class Heartbeat:
         self._run.step(*self._last)
 
 
-def describe(backbone: Backbone, picture: Tensor, *, cells: int, tick: Tick = no_tick) -> Tensor:
-    """Features (1, C, cells, cells) of a frame (1, 3, S, S)."""
-    return _in_cells(backbone.extract(picture, tick=tick), cells)
+def describe(backbone: Backbone, pictures: Tensor, *, cells: int, tick: Tick = no_tick) -> Tensor:
+    """Features (M, C, cells, cells) of frames (M, 3, S, S)."""
+    return _in_cells(backbone.extract(pictures, tick=tick), cells)
 
 
 def describe_set(

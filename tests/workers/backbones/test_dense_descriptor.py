@@ -4,7 +4,13 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from api_schemas.backbones import BACKBONES
-from workers.backbones.dense_descriptor import STRIDE, DenseDescriptor, gaussian_blur, orientation_maps
+from workers.backbones.dense_descriptor import (
+    STRIDE,
+    DenseDescriptor,
+    gaussian_blur,
+    orientation_maps,
+    strongest,
+)
 
 
 def noise_picture(height: int, width: int, *, seed: int = 0) -> Tensor:
@@ -77,3 +83,11 @@ def test_blur_keeps_constant_pictures_and_the_sum() -> None:
 def test_refuses_what_it_cannot_describe(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="images"):
         DenseDescriptor().extract(torch.zeros(shape))
+
+
+def test_the_strongest_channel_speaks_for_a_pixel() -> None:
+    gx, gy = torch.randn(2, 2, 3, 9, 7, generator=torch.Generator().manual_seed(0))
+    channel = (gx.square() + gy.square()).argmax(dim=1, keepdim=True)
+    x, y = strongest(gx, gy)
+    assert torch.equal(x, gx.gather(1, channel))
+    assert torch.equal(y, gy.gather(1, channel))

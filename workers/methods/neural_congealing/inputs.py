@@ -21,6 +21,8 @@ from workers.methods.features import Heartbeat, describe, describe_frames, descr
 from workers.methods.masks import object_masks
 from workers.run_context import Run
 
+VIEWS_AT_ONCE = 4
+
 
 @dataclass(frozen=True)
 class DescribedSet:
@@ -94,6 +96,12 @@ def is_hand_made(backbone: Backbone) -> bool:
     return backbone.name == WEIGHT_FREE_BACKBONE
 
 
+def _view(picture: Tensor, matrix: Tensor, *, turned: bool) -> Tensor:
+    picture = picture.flip(-1) if turned else picture
+    cell_centres = identity_grid(*picture.shape[-2:], device=picture.device)
+    return sample(picture, transform(matrix.unsqueeze(0), cell_centres.unsqueeze(0)))
+
+
 class ViewDescriber:
     """Describes pictures seen through similarities; see `workers.methods.neural_congealing.views.Describer`."""
 
@@ -106,18 +114,15 @@ class ViewDescriber:
         """Features (M, C, cells, cells) of M views; with fewer cells, of pictures that are smaller by as much."""
         pictures = self._resized(cells)
         views = [
-            self._view(pictures[image : image + 1], matrix, turned=turned, cells=cells)
+            _view(pictures[image : image + 1], matrix, turned=turned)
             for image, matrix, turned in zip(images, matrices, mirrored, strict=True)
         ]
-        return torch.cat(views)
-
-    def _view(self, picture: Tensor, matrix: Tensor, *, turned: bool, cells: int) -> Tensor:
-        picture = picture.flip(-1) if turned else picture
-        cell_centres = identity_grid(*picture.shape[-2:], device=picture.device)
-        seen = sample(picture, transform(matrix.unsqueeze(0), cell_centres.unsqueeze(0)))
-        features = describe(self._backbone, seen, cells=cells)
-        self._pulse.beat()
-        return features
+        described = []
+        for start in range(0, len(views), VIEWS_AT_ONCE):
+            together = torch.cat(views[start : start + VIEWS_AT_ONCE])
+            described.append(describe(self._backbone, together, cells=cells, tick=self._pulse.beat))
+            self._pulse.beat()
+        return torch.cat(described)
 
     def _resized(self, cells: int) -> Tensor:
         if cells not in self._pictures:
