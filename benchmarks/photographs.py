@@ -82,7 +82,7 @@ def load(folder: Path) -> PhotographSet | None:
     images, keypoints = [], []
     for entry in entries:
         with Image.open(folder / entry["file"]) as picture:
-            images.append(InputImage(Path(entry["file"]).name, np.asarray(picture.convert("RGB"))))
+            images.append(InputImage(Path(entry["file"]).name, np.array(picture.convert("RGB"))))
         keypoints.append(np.array(entry["keypoints"], dtype=np.float64) + CENTRE)
     return PhotographSet(folder.name, images, keypoints, [np.array(entry["bbox"], float) for entry in entries])
 
