@@ -86,6 +86,7 @@ def trained(truth: TemplateSet, share: float) -> Row:
         atlas_size=64,
         flow_size=64,
         width=0.125,
+        network_rate=1e-4,
         bootstrap_epochs=max(1, round(600 * share)),
         flow_epochs=round(500 * share),
     )
