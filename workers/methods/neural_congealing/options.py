@@ -37,18 +37,23 @@ class DirectOptions:
     """Cosine distance at which a cell counts half."""
 
     def __post_init__(self) -> None:
-        _at_least("atlas_size", self.atlas_size, 16)
-        _at_least("feature_dim", self.feature_dim, 2)
-        _at_least("similarity_steps", self.similarity_steps, 1)
-        _at_least("flow_steps", self.flow_steps, 0)
+        at_least("atlas_size", self.atlas_size, 16)
+        at_least("feature_dim", self.feature_dim, 2)
+        at_least("similarity_steps", self.similarity_steps, 1)
+        at_least("flow_steps", self.flow_steps, 0)
         for name in ("smoothness", "magnitude", "mask_weight"):
-            _at_least(name, getattr(self, name), 0.0)
+            at_least(name, getattr(self, name), 0.0)
         if not 0.0 <= self.whitening <= 1.0:
             raise ValueError(f"whitening is {self.whitening}; use 0 to 1")
         if self.robustness <= 0.0:
             raise ValueError(f"robustness is {self.robustness}; use a positive distance")
 
 
-def _at_least(name: str, value: float, limit: float) -> None:
+def at_least(name: str, value: float, limit: float) -> None:
+    """Refuse a setting below its limit.
+
+    Raises:
+        ValueError: names the setting and the limit.
+    """
     if value < limit:
         raise ValueError(f"{name} is {value}; use at least {limit}")

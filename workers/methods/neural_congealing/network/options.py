@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from workers.methods.neural_congealing.options import at_least
+
 FLOW_SIZES = (32, 64, 128)
 _RIGIDITY_SPAN = 20 / 128
 _LONGEST_REVIEW_EPOCHS = 100
 _FULL_WIDTH_RATE = 1e-4
-
-
-def _at_least(name: str, value: float, limit: float) -> None:
-    if value < limit:
-        raise ValueError(f"{name} is {value}; use at least {limit}")
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class LossWeights:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            _at_least(f"weights.{field.name}", getattr(self, field.name), 0)
+            at_least(f"weights.{field.name}", getattr(self, field.name), 0)
 
 
 PRESET_WEIGHTS = {
@@ -94,13 +91,13 @@ class NetworkOptions:
 
     def __post_init__(self) -> None:
         for name in ("batch", "bootstrap_epochs"):
-            _at_least(name, getattr(self, name), 1)
+            at_least(name, getattr(self, name), 1)
         for name in ("flow_epochs", "reference"):
-            _at_least(name, getattr(self, name) or 0, 0)
+            at_least(name, getattr(self, name) or 0, 0)
         for name in ("flip_epochs", "gradual_epochs"):
             value = getattr(self, name)
-            _at_least(name, 1 if value is None else value, 1)
-        _at_least("atlas_size", self.atlas_size, 16)
+            at_least(name, 1 if value is None else value, 1)
+        at_least("atlas_size", self.atlas_size, 16)
         for name in ("width", "network_rate", "atlas_rate"):
             value = getattr(self, name)
             if value is not None and value <= 0:
