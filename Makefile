@@ -29,7 +29,7 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 
 bench: $(VENV)/worker.stamp
-	@test -n "$(NAME)" || { echo "usage: make bench NAME=<$$(ls benchmarks | sed -n 's/\.py$$//p' | grep -v __ | paste -sd '|')>"; exit 2; }
+	@test -n "$(NAME)" || { echo "usage: make bench NAME=<$$(ls benchmarks | sed 's/\.py$$//' | grep -v __ | paste -sd '|')>"; exit 2; }
 	$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
 
 clean:

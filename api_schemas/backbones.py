@@ -10,6 +10,7 @@ from pydantic import Field
 from api_schemas.base import Schema, Text
 
 BackboneName = Literal[
+    "embedded",
     "dense_descriptor",
     "dino_vits8",
     "dino_vits16",
@@ -35,7 +36,10 @@ Facet = Literal["key", "query", "value", "token", "attention"]
 
 BACKBONE_NAMES: tuple[BackboneName, ...] = get_args(BackboneName)
 FACETS: tuple[Facet, ...] = get_args(Facet)
-WEIGHT_FREE_BACKBONE: BackboneName = "dense_descriptor"
+HAND_MADE_BACKBONE: BackboneName = "dense_descriptor"
+EMBEDDED_BACKBONE: BackboneName = "embedded"
+BUILT_IN_BACKBONES: tuple[BackboneName, ...] = (EMBEDDED_BACKBONE, HAND_MADE_BACKBONE)
+"""Those that every worker has at hand."""
 MAX_CELLS = 96
 LOG_BINS = 17
 BYTES_PER_VALUE = 4
@@ -51,7 +55,7 @@ AUTO_PREFERENCE: tuple[BackboneName, ...] = (
     "dino_vitb8",
     "dino_vits16",
     "dino_vitb16",
-    WEIGHT_FREE_BACKBONE,
+    EMBEDDED_BACKBONE,
 )
 
 
@@ -206,6 +210,7 @@ def _transformers() -> dict[str, BackboneInfo]:
 
 BACKBONES: Mapping[str, BackboneInfo] = MappingProxyType(
     {
+        "embedded": BackboneInfo(title="Congeal's own small network; its weights come along", stride=4, channels=192),
         "dense_descriptor": BackboneInfo(title="Dense gradient histograms; needs no weights", stride=4, channels=228),
         **_transformers(),
         "sd15": BackboneInfo(

@@ -13,6 +13,8 @@ from storage.broker import wake
 from storage.database.session import Database
 from storage.errors import StorageError
 from workers.backbones.weights.bringing import bring_weights
+from workers.backbones.weights.built_in import check_built_in
+from workers.backbones.weights.errors import WeightsError
 from workers.celery_app import make_worker_app, serve
 from workers.health import life_sign
 from workers.logs import configure_logging
@@ -24,6 +26,7 @@ from workers.supervisor import Supervisor
 
 PRESENCE_S = 20.0
 WRONG_SETTINGS = 2
+DAMAGED_PACKAGE = 3
 
 log = structlog.get_logger("workers")
 
@@ -36,6 +39,11 @@ def main() -> int:
     except ValidationError as error:
         log.error("the settings do not fit", error=str(error))
         return WRONG_SETTINGS
+    try:
+        check_built_in()
+    except WeightsError as error:
+        log.error("the package is damaged", error=str(error))
+        return DAMAGED_PACKAGE
     _prepare_weights(settings)
     database = Database(settings.resolved_database_url)
     database.migrate()

@@ -81,7 +81,7 @@ class NeuralCongealingParams(MaskedParams):
         default="auto",
         description="Of `direct`: how the first alignment is found. `matches` joins feature matches of all pairs; "
         "`search` tries rotations and scales of whole images, which features need that change when an image turns; "
-        "`auto` searches for hand-made features and matches those of networks.",
+        "`auto` searches with the built-in backbones and only matches features of pretrained networks.",
     )
     similarity_steps: int = Field(
         default=60, ge=1, le=2000, description="Of `direct`: optimisation steps of the similarity stage."

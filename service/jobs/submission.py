@@ -9,7 +9,7 @@ from typing import cast
 from pydantic import JsonValue, ValidationError
 from sqlalchemy.orm import Session
 
-from api_schemas.backbones import BACKBONES, WEIGHT_FREE_BACKBONE, BackboneChoice, BackboneName, completed
+from api_schemas.backbones import BACKBONES, BUILT_IN_BACKBONES, BackboneChoice, BackboneName, completed
 from api_schemas.jobs import JobOptions
 from api_schemas.methods.registry import method_specs
 from api_schemas.methods.spec import MethodParams, MethodSpec
@@ -112,9 +112,9 @@ def _not_finite(given: dict[str, JsonValue]) -> list[FieldError]:
 def _backbone(asked: BackboneChoice, present: Sequence[str]) -> BackboneName:
     if asked == "auto":
         return preferred_backbone(list(present))
-    if asked in present or asked == WEIGHT_FREE_BACKBONE:
+    if asked in present or asked in BUILT_IN_BACKBONES:
         return asked
-    at_hand = ", ".join(sorted({*present, WEIGHT_FREE_BACKBONE}))
+    at_hand = ", ".join(sorted({*present, *BUILT_IN_BACKBONES}))
     names = BACKBONES[asked].weights
     size = sum(weights_catalogue()[name].bytes for name in names)
     detail = (

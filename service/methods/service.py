@@ -4,7 +4,7 @@ from typing import cast
 
 from pydantic import JsonValue
 
-from api_schemas.backbones import AUTO_PREFERENCE, BACKBONE_NAMES, BACKBONES, WEIGHT_FREE_BACKBONE, BackboneName
+from api_schemas.backbones import AUTO_PREFERENCE, BACKBONE_NAMES, BACKBONES, EMBEDDED_BACKBONE, BackboneName
 from api_schemas.methods.registry import method_specs
 from api_schemas.methods.spec import BackboneStatus, MethodDetail, MethodList, MethodSpec, MethodSummary
 from api_schemas.weights import weights_catalogue
@@ -47,8 +47,8 @@ def present_backbones(services: Services) -> list[str]:
 
 
 def preferred_backbone(present: list[str]) -> BackboneName:
-    """Resolve `auto`: the best backbone at hand; the weight-free one always is."""
-    return next((name for name in AUTO_PREFERENCE if name in present), WEIGHT_FREE_BACKBONE)
+    """Resolve `auto`: the best backbone at hand; the embedded one always is."""
+    return next((name for name in AUTO_PREFERENCE if name in present), EMBEDDED_BACKBONE)
 
 
 def _summary(spec: MethodSpec, backbones: list[str]) -> MethodSummary:

@@ -144,7 +144,7 @@ def test_parameters_that_are_those_of_the_base(client: TestClient, base: dict[st
         ({"flow_steps": 8}, "/params/flow_steps", "has 7, got 8"),
         ({"flow_steps": SPEC.params().model_dump()["flow_steps"]}, "/params/flow_steps", "has 7"),
         ({"network": {"batch": 2, "compat": False}}, "/params/network/batch", "has 3, got 2"),
-        ({"backbone": "dino_vits8"}, "/params/backbone", "has 'dense_descriptor', got 'dino_vits8'"),
+        ({"backbone": "dino_vits8"}, "/params/backbone", "has 'embedded', got 'dino_vits8'"),
         ({"features": {"layer": 3}}, "/params/features/layer", "got 3"),
         ({"saliency": "user"}, "/params/saliency", "has 'none', got 'user'"),
     ],
@@ -163,7 +163,7 @@ def test_parameters_that_differ_from_the_base(
 def test_auto_is_what_it_was_for_the_base(client: TestClient, services: Services, base: dict[str, Any]) -> None:
     register_worker(services, "dense_descriptor", "dinov2_vits14")
     job = submit(client, uploaded_ids(client, 1, first_seed=10), extends=base["id"], params={"backbone": "auto"})
-    assert job["params"]["backbone"] == "dense_descriptor"
+    assert job["params"]["backbone"] == "embedded"
 
 
 def test_the_backbone_of_the_base_is_still_needed(client: TestClient, services: Services, tmp_path: Path) -> None:

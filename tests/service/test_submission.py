@@ -34,7 +34,7 @@ def test_a_job_is_accepted_with_all_its_parameters_resolved(client: TestClient) 
     assert answer.headers["location"] == job["links"]["self"] == f"/v1/jobs/{job['id']}"
     assert int(answer.headers["retry-after"]) > 0
     assert answer.headers["etag"] == f'W/"r{job["revision"]}"'
-    expected = {**SPEC.params().model_dump(), "flow_steps": 5, "backbone": "dense_descriptor", "saliency": "none"}
+    expected = {**SPEC.params().model_dump(), "flow_steps": 5, "backbone": "embedded", "saliency": "none"}
     assert job["params"] == expected
     assert (job["state"], job["seed"], job["name"], job["labels"]) == ("queued", 3, "cats", {"team": "felines"})
     assert job["queue"] == {"lane": "default", "position": 1}
@@ -191,7 +191,12 @@ def test_a_backbone_without_weights(client: TestClient, services: Services) -> N
     answer = client.post("/v1/jobs", json=spec(uploaded_ids(client, 2), params={"backbone": "dinov2_vitb14"}))
     body = problem(answer, "weights-missing", 409)
     assert pointers(body) == ["/params/backbone"]
-    for hint in ("'dinov2_vitb14'", "dense_descriptor, dino_vits8", "346 MB", "congeal weights pull dinov2_vitb14"):
+    for hint in (
+        "'dinov2_vitb14'",
+        "dense_descriptor, dino_vits8, embedded",
+        "346 MB",
+        "congeal weights pull dinov2_vitb14",
+    ):
         assert hint in body["detail"]
 
 
@@ -298,6 +303,6 @@ def test_validation_resolves_and_creates_nothing(client: TestClient) -> None:
     assert answer.status_code == 200
     told = answer.json()
     assert (told["method"], told["images"]) == (METHOD, 2)
-    assert (told["params"]["flow_steps"], told["params"]["backbone"]) == (1, "dense_descriptor")
+    assert (told["params"]["flow_steps"], told["params"]["backbone"]) == (1, "embedded")
     assert client.get("/v1/jobs").json()["items"] == []
     problem(client.post("/v1/jobs:validate", json=spec(image_ids, params={"x": 1})), "invalid-params", 422)

@@ -10,7 +10,8 @@ from api_schemas.backbones import (
     AUTO_PREFERENCE,
     BACKBONE_NAMES,
     BACKBONES,
-    WEIGHT_FREE_BACKBONE,
+    EMBEDDED_BACKBONE,
+    HAND_MADE_BACKBONE,
     FeatureOptions,
     completed,
 )
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from workers.backbones.cache import FeatureCache
     from workers.backbones.diffusion.multilayer import SdBackbone
     from workers.backbones.diffusion.stable_diffusion import StableDiffusion
+    from workers.backbones.embedded import Embedded
     from workers.backbones.vit.network import VitNetwork
 
 AUTO = "auto"
@@ -51,6 +53,7 @@ class BackboneProvider:
         self._weights_dir = weights_dir
         self._vits: dict[str, VitNetwork] = {}
         self._diffusion: dict[str, StableDiffusion] = {}
+        self._own: Embedded | None = None
 
     def available(self) -> list[str]:
         """Name the backbones at hand."""
@@ -76,8 +79,10 @@ class BackboneProvider:
 
     def _make(self, name: str, options: FeatureOptions) -> Backbone:
         """Build a backbone from complete options; networks are shared, so this is cheap once they are loaded."""
-        if name == WEIGHT_FREE_BACKBONE:
+        if name == HAND_MADE_BACKBONE:
             return DenseDescriptor(self._compute)
+        if name == EMBEDDED_BACKBONE:
+            return self._embedded()
         if name == "sd15":
             return self._multilayer(options)
         if name == "sd15_dift":
@@ -94,6 +99,13 @@ class BackboneProvider:
 
         network = self._once(self._vits, name, lambda folder: load_vit(folder, self._compute))
         return VitBackbone(network, name=name, options=options, compute=self._compute)
+
+    def _embedded(self) -> Backbone:
+        from workers.backbones.embedded import EmbeddedBackbone, load_embedded
+
+        if self._own is None:
+            self._own = load_embedded(self._compute)
+        return EmbeddedBackbone(self._own, self._compute)
 
     def _dift(self, options: FeatureOptions) -> Backbone:
         from workers.backbones.diffusion.dift import DiftBackbone

@@ -9,13 +9,14 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from api_schemas.backbones import BACKBONE_NAMES, BACKBONES, WEIGHT_FREE_BACKBONE, FeatureOptions
+from api_schemas.backbones import BACKBONE_NAMES, BACKBONES, BUILT_IN_BACKBONES, FeatureOptions
 from api_schemas.weights import WeightsEntry, weights_catalogue
 from tests.workers.backbones.diffusion.tiny import save_tiny
 from workers.backbones.cache import feature_key
 from workers.backbones.registry import BackboneProvider
 from workers.backbones.weights.errors import WeightsError
 
+AT_HAND = ("embedded", "dense_descriptor", "dinov2_vits14_reg", "dino_vits16", "dinov3_vits16", "sd15", "sd15_dift")
 PICTURES = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 
 
@@ -53,20 +54,17 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BackboneProvider:
     return BackboneProvider(weights_dir=tmp_path)
 
 
-def test_every_name_is_known_and_all_but_one_need_weights() -> None:
+def test_every_name_is_known_and_all_but_the_built_in_need_weights() -> None:
     assert set(BACKBONES) == set(BACKBONE_NAMES)
-    assert [name for name, info in BACKBONES.items() if not info.weights] == [WEIGHT_FREE_BACKBONE]
+    assert [name for name, info in BACKBONES.items() if not info.weights] == list(BUILT_IN_BACKBONES)
 
 
 def test_what_lies_in_the_folder_is_at_hand(provider: BackboneProvider) -> None:
-    at_hand = ["dense_descriptor", "dinov2_vits14_reg", "dino_vits16", "dinov3_vits16", "sd15", "sd15_dift"]
-    assert sorted(provider.available()) == sorted(at_hand)
+    assert sorted(provider.available()) == sorted(AT_HAND)
     assert provider.resolve("auto") == "dinov2_vits14_reg"
 
 
-@pytest.mark.parametrize(
-    "name", ["dense_descriptor", "dinov2_vits14_reg", "dino_vits16", "dinov3_vits16", "sd15", "sd15_dift"]
-)
+@pytest.mark.parametrize("name", AT_HAND)
 def test_every_kind_is_loaded_by_name_and_keeps_the_contract(provider: BackboneProvider, name: str) -> None:
     backbone = provider.get(name)
     ticks: list[None] = []
@@ -115,9 +113,9 @@ def test_networks_are_loaded_once(provider: BackboneProvider, weights_dir: Path,
         hidden.rename(weights_dir / "dino_vits16")
 
 
-def test_without_weights_the_descriptor_remains(bare: BackboneProvider) -> None:
-    assert bare.available() == [WEIGHT_FREE_BACKBONE]
-    assert bare.get("auto").name == WEIGHT_FREE_BACKBONE
+def test_without_weights_the_built_in_backbones_remain(bare: BackboneProvider) -> None:
+    assert bare.available() == list(BUILT_IN_BACKBONES)
+    assert bare.get("auto").name == "embedded"
 
 
 def test_missing_weights_say_what_and_how_large(bare: BackboneProvider) -> None:
@@ -130,7 +128,9 @@ def test_missing_weights_say_what_and_how_large(bare: BackboneProvider) -> None:
 
 
 def test_what_there_is_not_is_refused_with_what_there_is(provider: BackboneProvider) -> None:
-    with pytest.raises(ValueError, match=r"no backbone is called 'resnet'; use one of auto, dense_descriptor"):
+    with pytest.raises(
+        ValueError, match=r"no backbone is called 'resnet'; use one of auto, embedded, dense_descriptor"
+    ):
         provider.get("resnet")
     with pytest.raises(ValueError, match=r"has no layer 12; it has 0 to 11"):
         provider.get("dino_vits16", FeatureOptions(layer=12))
@@ -142,6 +142,6 @@ def test_what_there_is_not_is_refused_with_what_there_is(provider: BackboneProvi
 
 @pytest.mark.parametrize("shape", [(1, 3, 31, 64), (1, 3, 32, 520), (1, 1, 64, 64), (3, 64, 64)])
 def test_pictures_that_cannot_be_described(provider: BackboneProvider, shape: tuple[int, ...]) -> None:
-    for name in ("dense_descriptor", "dino_vits16", "sd15_dift"):
+    for name in ("embedded", "dense_descriptor", "dino_vits16", "sd15_dift"):
         with pytest.raises(ValueError, match="images"):
             provider.get(name).extract(torch.zeros(shape))

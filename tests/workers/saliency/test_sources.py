@@ -44,7 +44,7 @@ def test_cosegmentation_without_a_result_is_refused() -> None:
         set_masks("cosegmentation", drawn.features, *framed(drawn))
 
 
-@pytest.mark.parametrize("name", ["dense_descriptor", "sd15", "sd15_dift", "sd15+dinov2_vitb14"])
+@pytest.mark.parametrize("name", ["embedded", "dense_descriptor", "sd15", "sd15_dift", "sd15+dinov2_vitb14"])
 def test_a_backbone_without_class_attention_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=rf"backbone '{name.replace('+', '.')}' does not have.*dino_vits8"):
         class_attention(BackboneProvider(), name)

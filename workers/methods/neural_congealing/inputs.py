@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from api_schemas.backbones import WEIGHT_FREE_BACKBONE
+from api_schemas.backbones import BUILT_IN_BACKBONES
 from api_schemas.methods.neural_congealing import NeuralCongealingParams
 from workers.backbones.base import Backbone
 from workers.backbones.registry import BackboneProvider
@@ -36,7 +36,7 @@ class DescribedSet:
             `looks_again`.
         masks: (N, 1, c, c) in [0, 1], or None where everything counts.
         valid: (N, 1, c, c) in [0, 1], 0 on padding.
-        looks_again: whether pictures are described anew as they become aligned, as hand-made features need, which
+        looks_again: whether pictures are described anew as they become aligned, as built-in features need, which
             change when a picture turns.
     """
 
@@ -71,7 +71,7 @@ def described_set(
     frames, features = describe_set(
         backbone, images, size=params.working_size, device=run.device, pulse=pulse, cache=backbones.cache
     )
-    looks_again = params.mode == "direct" and (searches(params, backbone) or is_hand_made(backbone))
+    looks_again = params.mode == "direct" and (searches(params, backbone) or is_built_in(backbone))
     mirrored = None
     if params.flips == "auto" and not looks_again:
         mirrored = describe_frames(backbone, frames.mirrored(), pulse, backbones.cache)
@@ -88,12 +88,12 @@ def described_set(
 
 def searches(params: NeuralCongealingParams, backbone: Backbone) -> bool:
     """Whether the first alignment is searched for rather than matched."""
-    return is_hand_made(backbone) if params.start == "auto" else params.start == "search"
+    return is_built_in(backbone) if params.start == "auto" else params.start == "search"
 
 
-def is_hand_made(backbone: Backbone) -> bool:
-    """Whether a backbone's features were not learned, and so change when a picture turns."""
-    return backbone.name == WEIGHT_FREE_BACKBONE
+def is_built_in(backbone: Backbone) -> bool:
+    """Whether a backbone came along: hand-made features and those of a small network change when a picture turns."""
+    return backbone.name in BUILT_IN_BACKBONES
 
 
 def _view(picture: Tensor, matrix: Tensor, *, turned: bool) -> Tensor:
