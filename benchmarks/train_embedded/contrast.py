@@ -2,8 +2,7 @@
 
 Between two views of one picture the matching place is known. Between two pictures of a kind the network finds it
 itself: the most similar cell within a window around the same place of the frame, kept only if the match back ends near
-where it began. Things of one kind stand roughly alike in such pictures, so the window does what keypoints would. An
-affine map fitted to these matches then tells better where to look, within a smaller window.
+where it began. Things of one kind stand roughly alike in such pictures, so the window does what keypoints would.
 """
 
 from __future__ import annotations
@@ -20,8 +19,6 @@ from benchmarks.train_embedded.views import Views
 
 OUT_OF_REACH = -9.0
 IMPOSSIBLE = -1e4
-FIT_DEVIATIONS = (0.4, 0.25, 0.2)
-IDENTITY_WEIGHT = 1.5
 NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1))
 
 
@@ -90,63 +87,21 @@ def known_matches(cells: Cells, pairs: Pairs, recipe: Recipe) -> Matches:
 
 @torch.no_grad()
 def found_matches(cells: Cells, pairs: Pairs, recipe: Recipe) -> Matches:
-    """Match places of different pictures by the features: first around the same place, then around the affine fit."""
+    """Match places of different pictures by the features, within the window, there and back."""
     queries = _draw_queries(cells, pairs, recipe)
     similarity = torch.bmm(cells.features[pairs.source], cells.features[pairs.target].transpose(1, 2))
     if recipe.consensus:
         similarity = consensus(similarity, cells.grid)
     source, target = cells.places[pairs.source], cells.places[pairs.target]
+    distances = torch.cdist(source, target)
     possible = cells.inside[pairs.source][:, :, None] & cells.inside[pairs.target][:, None]
-    around, window = source, recipe.window
-    if recipe.fit_window is not None:
-        there, trusted = _there_and_back(similarity, possible, source, source, target, window, recipe)
-        around, window = affine_fit(source, _of(target, there), trusted.float()), recipe.fit_window
-    there, trusted = _there_and_back(similarity, possible, around, source, target, window, recipe)
-    return Matches(queries, there.gather(1, queries), trusted.gather(1, queries))
-
-
-def _there_and_back(
-    similarity: Tensor,
-    possible: Tensor,
-    around: Tensor,
-    source: Tensor,
-    target: Tensor,
-    window: float,
-    recipe: Recipe,
-) -> tuple[Tensor, Tensor]:
-    """Best cell of the target near places `around` (P, M, 2) for every cell of the source, and whether it holds."""
-    distances = torch.cdist(around, target)
-    score = similarity - recipe.centre_pull * (distances / window).square()
-    score = score.masked_fill((distances > window) | ~possible, OUT_OF_REACH)
+    score = similarity - recipe.centre_pull * (distances / recipe.window).square()
+    score.masked_fill_((distances > recipe.window) | ~possible, OUT_OF_REACH)
     best, there = score.max(dim=2)
     ends = score.argmax(dim=1).gather(1, there)
     missed = (_of(source, ends) - source).norm(dim=2)
-    return there, (missed < recipe.agreement) & (best > OUT_OF_REACH)
-
-
-def affine_fit(source: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Where affine maps, fitted robustly to matches, take the places `source`.
-
-    Iteratively reweighted least squares with a Gaussian that narrows; drawn towards the identity by as much as 1.5
-    matches, so that few matches bend nothing.
-
-    Args:
-        source: (P, M, 2).
-        target: (P, M, 2), the match of each place.
-        weights: (P, M), 0 where there is none.
-    """
-    extended = torch.cat([source, torch.ones_like(source[..., :1])], dim=2)
-    identity = torch.eye(3, 2)
-    left = IDENTITY_WEIGHT * torch.eye(3)
-    reached, inliers = source, weights
-    for deviation in (None, *FIT_DEVIATIONS):
-        if deviation is not None:
-            inliers = weights * torch.exp(-(reached - target).square().sum(dim=2) / (2 * deviation**2))
-        weighted = extended * inliers[..., None]
-        normal = weighted.transpose(1, 2) @ extended + left
-        affine = torch.linalg.solve(normal, weighted.transpose(1, 2) @ target + left @ identity)
-        reached = extended @ affine
-    return reached
+    trusted = (missed < recipe.agreement) & (best > OUT_OF_REACH)
+    return Matches(queries, there.gather(1, queries), trusted.gather(1, queries))
 
 
 def consensus(similarity: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -60,8 +60,6 @@ class Recipe:
     """How far from the same place a match in another image may lie."""
     centre_pull: float = 0.35
     """How much similarity a match loses at the window's border."""
-    fit_window: float | None = None
-    """The same around where an affine map fitted to the first matches leads; None leaves the fit out."""
     consensus: bool = True
     """Whether neighbouring cells vote on matches."""
     agreement: float = 0.12

@@ -15,7 +15,6 @@ from benchmarks.train_embedded.contrast import (
     OUT_OF_REACH,
     Cells,
     Matches,
-    affine_fit,
     consensus,
     contrast,
     found_matches,
@@ -64,7 +63,7 @@ def test_consensus_agrees_with_loops() -> None:
 
 @pytest.mark.parametrize("votes", [False, True])
 def test_matches_across_pictures_agree_with_loops(votes: bool) -> None:
-    recipe, given = replace(RECIPE, consensus=votes, fit_window=None), cells()
+    recipe, given = replace(RECIPE, consensus=votes), cells()
     found = found_matches(given, PAIRS, recipe)
     trusted = 0
     for pair, (i, j) in enumerate(zip(PAIRS.source.tolist(), PAIRS.target.tolist(), strict=True)):
@@ -85,36 +84,6 @@ def test_matches_across_pictures_agree_with_loops(votes: bool) -> None:
             assert bool(trust) == (close and bool(reachable))
             trusted += int(trust)
     assert trusted > 5
-
-
-def test_the_affine_fit_finds_the_map_among_wrong_matches() -> None:
-    draw = torch.Generator().manual_seed(3)
-    source = 2 * torch.rand(2, 100, 2, generator=draw) - 1
-    matrices = torch.tensor([[[0.8, 0.1], [-0.1, 0.7]], [[1.1, 0.0], [0.1, 0.9]]])
-    truth = source @ matrices + torch.tensor([[[0.1, -0.2]], [[0.0, 0.1]]])
-    wrong = torch.rand(2, 100, generator=draw) < 0.25
-    target = torch.where(wrong[..., None], 2 * torch.rand(2, 100, 2, generator=draw) - 1, truth)
-    reached = affine_fit(source, target, torch.ones(2, 100))
-    assert (reached - truth).norm(dim=2).mean() < 0.05
-    assert (affine_fit(source, target, (~wrong).float()) - truth).norm(dim=2).mean() < 0.03
-    assert_close(affine_fit(source, target, torch.zeros(2, 100)), source)
-
-
-def test_the_fit_leads_to_matches_beyond_the_first_window() -> None:
-    """Two pictures of one thing, shifted: what the first window hides at one side the fit reveals."""
-    rows, columns = torch.meshgrid(torch.linspace(-0.9, 0.9, 10), torch.linspace(-0.9, 0.9, 10), indexing="ij")
-    places = torch.stack([columns, rows], dim=-1).reshape(1, 100, 2)
-    unit = normalize(torch.randn(1, 100, 32, generator=torch.Generator().manual_seed(0)), dim=2)
-    stretched = torch.cat([places, 1.6 * places])
-    given = Cells(unit.expand(2, -1, -1), stretched, torch.ones(2, 100, dtype=torch.bool), (10, 10))
-    recipe = Recipe(queries=100, window=0.45, fit_window=0.25, consensus=False)
-    pair = Pairs(torch.tensor([0]), torch.tensor([1]))
-    right = {}
-    for window in (None, recipe.fit_window):
-        found = found_matches(given, pair, replace(recipe, fit_window=window))
-        right[window] = ((found.targets == found.queries) & found.trusted).float().mean()
-    assert right[None] < 0.6
-    assert right[recipe.fit_window] > 0.9
 
 
 def test_known_matches_lie_at_the_same_place_of_the_picture() -> None:
