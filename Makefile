@@ -16,7 +16,7 @@ serve: $(VENV)/worker.stamp
 	$(BIN)/congeal up
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -1,11 +1,13 @@
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from api_schemas.jobs import Job
+from client import console
 from client.cli import app
 from client.console import ExitCode
 from client.processes import EmbeddedService, free_port
@@ -20,12 +22,14 @@ class Cli:
         self.url = url
 
     def __call__(self, *args: str | Path) -> Result:
-        return CliRunner().invoke(app, [str(arg) for arg in args], env={"CONGEAL_URL": self.url, "COLUMNS": "200"})
+        return CliRunner().invoke(app, [str(arg) for arg in args], env={"CONGEAL_URL": self.url})
 
 
 @pytest.fixture(scope="module")
-def cli(running: EmbeddedService) -> Cli:
-    return Cli(running.url)
+def cli(running: EmbeddedService) -> Iterator[Cli]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(console.out, "width", 200)
+        yield Cli(running.url)
 
 
 def job_id_in(result: Result) -> str:
