@@ -12,21 +12,19 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import timm
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from alignment.scores import AnnotatedImage, pck
 from api_schemas.backbones import FeatureOptions
 from api_schemas.methods.neural_congealing import NeuralCongealingParams
 from benchmarks.photographs import PhotographSet, load
 from benchmarks.train_embedded.scoring import ALPHA, KeypointSet, identity_pck, nearest_neighbour_pck
-from workers.backbones.base import Compute
+from workers.backbones.base import Backbone, Compute
 from workers.backbones.registry import BackboneProvider
 from workers.backbones.vit.backbone import VitBackbone
 from workers.backbones.vit.network import VitNetwork
@@ -35,7 +33,7 @@ from workers.run_context import Run
 
 FEATURES = ("dense_descriptor", "embedded")
 SIDE_PX = 256
-REPEATS = 9
+REPEATS = 15
 VIT_SIDE_PX = 252
 """A multiple of its patch."""
 
@@ -84,24 +82,23 @@ def as_table(rows: dict[str, dict[str, float]]) -> Table:
 
 
 def _embedded_ms() -> float:
-    backbone = BackboneProvider().get("embedded")
-    return _median_ms(lambda: backbone.extract(torch.rand(1, 3, SIDE_PX, SIDE_PX)))
+    return _median_ms(BackboneProvider().get("embedded"), SIDE_PX)
 
 
 def _vit_ms() -> float:
     model = timm.create_model("vit_small_patch14_dinov2", pretrained=False, num_classes=0, dynamic_img_size=True)
     network = VitNetwork(model.eval().requires_grad_(False), digest="random")
     options = FeatureOptions(layer=11, facet="token", stride=14, log_bins=False)
-    backbone = VitBackbone(network, name="dinov2_vits14", options=options, compute=Compute())
-    return _median_ms(lambda: backbone.extract(torch.rand(1, 3, VIT_SIDE_PX, VIT_SIDE_PX)))
+    return _median_ms(VitBackbone(network, name="dinov2_vits14", options=options, compute=Compute()), VIT_SIDE_PX)
 
 
-def _median_ms(work: Callable[[], Tensor]) -> float:
-    work()
+def _median_ms(backbone: Backbone, side_px: int) -> float:
+    picture = torch.rand(1, 3, side_px, side_px)
+    backbone.extract(picture)
     seconds = []
     for _ in range(REPEATS):
         began = time.process_time()
-        work()
+        backbone.extract(picture)
         seconds.append(time.process_time() - began)
     return round(1000 * statistics.median(seconds), 1)
 

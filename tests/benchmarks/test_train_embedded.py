@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from benchmarks.photographs import PhotographSet
 from benchmarks.train_embedded.__main__ import recipe_from
+from benchmarks.train_embedded.ablation import VARIANTS
 from benchmarks.train_embedded.batches import Chooser
 from benchmarks.train_embedded.export import export
 from benchmarks.train_embedded.near_duplicates import ALIKE, closest, photographs_in
@@ -157,3 +158,11 @@ def test_features_that_know_the_places_score_one() -> None:
     assert nearest_neighbour_pck(pair, features) == 1
     assert nearest_neighbour_pck(pair, features[:1].expand(2, -1, -1, -1)) == 0
     assert identity_pck(pair) == 0
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_of_the_ablation_trains(pictures: LabelledPictures, variant: str) -> None:
+    training = Training(pictures, replace(VARIANTS[variant], kinds_per_batch=2, related=("ant tick",), steps=2))
+    before = training.average.join.weight.clone()
+    training.run(lambda _step, _figures: None)
+    assert not torch.equal(training.average.join.weight, before)

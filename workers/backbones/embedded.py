@@ -45,12 +45,12 @@ class Embedded(nn.Module):
         parts = iter(torch.split(self.projection, self._channels() * len(LOOKS_PX), dim=1))
         for longer_px in LOOKS_PX:
             for stage in unit_stages(self.network, images, longer_px):
-                total = total + _spread(linear(stage.permute(0, 2, 3, 1), next(parts)).permute(0, 3, 1, 2), grid)
+                total = total + _spread(_project(stage, next(parts)), grid)
         return normalize(_spread(total, cells), dim=1)
 
     def _channels(self) -> list[int]:
         shape = self.network.shape
-        return [shape.joined + shape.detail + shape.fine, shape.coarse]
+        return [shape.joined, shape.detail, shape.fine, shape.coarse]
 
 
 def all_stages(network: EmbeddedNetwork, images: Tensor, cells: tuple[int, int]) -> Tensor:
@@ -66,11 +66,10 @@ def finest_grid(images: Tensor) -> tuple[int, int]:
     return height // FINE_STRIDE, width // FINE_STRIDE
 
 
-def unit_stages(network: EmbeddedNetwork, images: Tensor, longer_px: int) -> tuple[Tensor, Tensor]:
-    """Look once: the stages with cells of 8 and of 16 pixels, each descriptor of length 1."""
+def unit_stages(network: EmbeddedNetwork, images: Tensor, longer_px: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Look once: joined, detail, fine and coarse stage, each descriptor of length 1."""
     stages = network(normalised(resized(images, longer_px)))
-    fine = torch.cat([stages.joined, stages.detail, normalize(stages.fine, dim=1)], dim=1)
-    return fine, normalize(stages.coarse, dim=1)
+    return stages.joined, stages.detail, normalize(stages.fine, dim=1), normalize(stages.coarse, dim=1)
 
 
 def looked_at(images: Tensor, longer_px: int) -> tuple[int, int]:
@@ -84,6 +83,10 @@ def resized(images: Tensor, longer_px: int) -> Tensor:
     """Bring images (N, 3, H, W) to the size of a look."""
     size = looked_at(images, longer_px)
     return images if size == images.shape[-2:] else interpolate(images, size, mode="bilinear", antialias=True)
+
+
+def _project(maps: Tensor, projection: Tensor) -> Tensor:
+    return linear(maps.permute(0, 2, 3, 1), projection).permute(0, 3, 1, 2)
 
 
 def _spread(maps: Tensor, cells: tuple[int, ...]) -> Tensor:
