@@ -70,6 +70,11 @@ class EvaluationRequest(Schema):
         description="alpha is a share of the longer side of the target's box, or of the target image.",
     )
     alphas: list[Annotated[float, Field(gt=0, le=1)]] = Field(default=[0.1, 0.05, 0.01], min_length=1, max_length=20)
+    cycles: list[Literal[2, 3, 4]] = Field(
+        default=[],
+        max_length=3,
+        description="Lengths k of cycles to score too (k-cycle PCK): keypoints are carried through k images and back.",
+    )
 
 
 class PckRow(Schema):
@@ -83,6 +88,23 @@ class PckRow(Schema):
     )
 
 
+class CyclePckRow(Schema):
+    """k-cycle PCK at one alpha; shares in [0, 1]."""
+
+    alpha: float
+    returned: float = Field(description="Share of keypoints that come back to where they began.")
+    pooled: float = Field(description="Share of stops on the way that are right, the last one included.")
+
+
+class CyclePck(Schema):
+    """Keypoints carried around cycles of `length` images; high for maps that move nothing, so read it beside PCK."""
+
+    length: int
+    cycles: int = Field(description="All there are, or as many as were drawn.")
+    points: int = Field(description="Keypoints visible in all images of their cycle.")
+    pck: list[CyclePckRow]
+
+
 class EvaluationResponse(Schema):
     """PCK over all ordered pairs of the given images."""
 
@@ -91,3 +113,4 @@ class EvaluationResponse(Schema):
     missing: int = Field(description="Keypoints without a correspondence; counted as wrong.")
     median_error_px: float | None
     pck: list[PckRow]
+    cycles: list[CyclePck] = Field(default=[], description="In the order asked for.")

@@ -244,10 +244,14 @@ class Congeal:
         boxes: Mapping[str, Box] | None = None,
         threshold: Threshold = "bbox",
         alphas: Sequence[float] = (0.1, 0.05, 0.01),
+        cycles: Sequence[int] = (),
     ) -> EvaluationResponse:
-        """Score a result with known keypoints: image id -> [(x, y, visible), …] in pixels."""
+        """Score a result with known keypoints: image id -> [(x, y, visible), …] in pixels.
+
+        `cycles` asks for k-cycle PCK too, for lengths k from 2 to 4.
+        """
         body = EvaluationRequest.model_validate(
-            {"keypoints": keypoints, "boxes": boxes, "threshold": threshold, "alphas": alphas}
+            {"keypoints": keypoints, "boxes": boxes, "threshold": threshold, "alphas": alphas, "cycles": cycles}
         )
         return self._transport.post(job_path(job, "evaluations"), EvaluationResponse, body=body)
 

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from alignment.cycles import CycleReport, cycle_pck
 from alignment.scores import AnnotatedImage, PckReport, pck
 from alignment.transferred import Transferred
 from api_schemas.problems import FieldError
 from api_schemas.queries import (
     Coordinates,
+    CyclePck,
+    CyclePckRow,
     EvaluationRequest,
     EvaluationResponse,
     PckRow,
@@ -60,7 +63,9 @@ def evaluate(services: Services, job_id: str, request: EvaluationRequest) -> Eva
         frame = frames.get(image_id, json_pointer("keypoints", image_id))
         if frame.index is not None:
             annotated[frame.index] = _annotation(request, frame)
-    return _show_scores(pck(result.form, annotated, request.alphas))
+    _require_images_for_cycles(request)
+    around = [cycle_pck(result.form, annotated, request.alphas, length) for length in request.cycles]
+    return _show_scores(pck(result.form, annotated, request.alphas), around)
 
 
 def _targets(frames: Frames, source: Frame, request: TransferRequest) -> list[Frame]:
@@ -101,6 +106,13 @@ def _require_equal_counts(request: EvaluationRequest) -> None:
         raise ProblemError(VALIDATION_ERROR, errors[0].detail, errors=errors)
 
 
+def _require_images_for_cycles(request: EvaluationRequest) -> None:
+    for index, length in enumerate(request.cycles):
+        if length > len(request.keypoints):
+            detail = f"cycles of {length} images need keypoints of as many; got those of {len(request.keypoints)}"
+            raise faulty(VALIDATION_ERROR, json_pointer("cycles", index), "too-few-images", detail)
+
+
 def _annotation(request: EvaluationRequest, frame: Frame) -> AnnotatedImage:
     keypoints = np.array(request.keypoints[frame.name], dtype=np.float64)
     if request.threshold == "image":
@@ -121,15 +133,17 @@ def _box_side(request: EvaluationRequest, image_id: str) -> float:
     return max(width, height)
 
 
-def _show_scores(report: PckReport) -> EvaluationResponse:
-    rows = [
-        PckRow(alpha=score.alpha, per_point=score.per_point, per_pair=score.per_pair, identity=score.identity)
-        for score in report.scores
-    ]
+def _show_scores(report: PckReport, around: Sequence[CycleReport]) -> EvaluationResponse:
     return EvaluationResponse(
         pairs=report.pairs,
         points=report.points,
         missing=report.missing,
         median_error_px=report.median_error_px,
-        pck=rows,
+        pck=[PckRow.model_validate(vars(score)) for score in report.scores],
+        cycles=[_show_cycles(cycles) for cycles in around],
     )
+
+
+def _show_cycles(report: CycleReport) -> CyclePck:
+    rows = [CyclePckRow.model_validate(vars(score)) for score in report.scores]
+    return CyclePck(length=report.length, cycles=report.cycles, points=report.points, pck=rows)

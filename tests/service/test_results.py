@@ -232,6 +232,17 @@ def test_exact_maps_score_full_marks(atlas: Finished, pairs: Finished) -> None:
         assert report["median_error_px"] < 0.1
 
 
+def test_exact_maps_close_every_cycle(atlas: Finished) -> None:
+    answer = atlas.evaluate(keypoints=keypoints(atlas), threshold="image", alphas=[0.1, 0.01], cycles=[3, 2]).json()
+    assert [(around["length"], around["cycles"], around["points"]) for around in answer["cycles"]] == [
+        (3, 6, 18),
+        (2, 6, 18),
+    ]
+    rows = [row for around in answer["cycles"] for row in around["pck"]]
+    assert [(row["returned"], row["pooled"]) for row in rows] == [(1.0, 1.0)] * 4
+    assert atlas.evaluate(keypoints=keypoints(atlas), threshold="image").json()["cycles"] == []
+
+
 def test_boxes_set_the_threshold(atlas: Finished) -> None:
     given = keypoints(atlas)
     for shifted in given[atlas.image_ids[2]]:
@@ -252,6 +263,12 @@ def test_annotations_that_do_not_fit(atlas: Finished) -> None:
         ({"keypoints": given, "boxes": {**boxes, second: [5, 5, 5, 9]}}, f"/boxes/{second}", "x1 > x0"),
         ({"keypoints": {**given, second: given[second][:1]}, "boxes": boxes}, f"/keypoints/{second}", "1 keypoints"),
         ({"keypoints": {first: given[first]}}, "/keypoints", "at least 2"),
+        (
+            {"keypoints": given, "threshold": "image", "cycles": [2, 4]},
+            "/cycles/1",
+            "keypoints of as many; got those of 3",
+        ),
+        ({"keypoints": given, "threshold": "image", "cycles": [5]}, "/cycles/0", "2, 3 or 4"),
         ({"keypoints": {**given, first: [[1, 2, 3]] * 3}}, f"/keypoints/{first}/0/2", "less than or equal to 1"),
     ]
     for body, pointer, says in cases:
