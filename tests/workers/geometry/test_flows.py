@@ -4,9 +4,11 @@ from torch import Tensor
 
 from workers.geometry.coordinates import identity_grid
 from workers.geometry.flows import (
+    bending_operator,
     dense_flow,
     evaluate_flow,
     flow_operator,
+    identity_controls,
     smoothness_operator,
     spline_basis,
 )
@@ -26,10 +28,29 @@ def test_basis_sums_to_one_and_reproduces_lines(controls: int) -> None:
     torch.testing.assert_close(basis @ knots, points)
 
 
-def test_basis_derivative_is_the_slope() -> None:
+@pytest.mark.parametrize("order", [1, 2])
+def test_basis_derivatives_are_slopes(order: int) -> None:
     points = torch.linspace(-0.95, 0.95, 30, dtype=torch.float64)
-    numeric = (spline_basis(points + 1e-6, 8) - spline_basis(points - 1e-6, 8)) / 2e-6
-    torch.testing.assert_close(spline_basis(points, 8, derivative=True), numeric, atol=1e-6, rtol=1e-5)
+    beside = [spline_basis(points + shift, 8, derivative=order - 1) for shift in (1e-6, -1e-6)]
+    numeric = (beside[0] - beside[1]) / 2e-6
+    torch.testing.assert_close(spline_basis(points, 8, derivative=order), numeric, atol=1e-6, rtol=1e-5)
+
+
+def test_identity_controls_give_back_the_point() -> None:
+    points = torch.rand(20, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    torch.testing.assert_close(evaluate_flow(identity_controls(7)[None], points)[0], points)
+
+
+def test_bending_costs_nothing_for_affine_fields_and_what_it_should_for_a_parabola() -> None:
+    x, y = identity_controls(8).flatten(1)
+    operator = bending_operator(8)
+    affine = 0.3 + 2 * x - 0.7 * y
+    assert affine @ operator @ affine < 1e-12
+    axis = torch.linspace(-1, 1, 30, dtype=torch.float64)
+    points = torch.cartesian_prod(axis, axis)
+    wanted = points[:, 0] ** 2 + 3 * points[:, 0] * points[:, 1]
+    controls = torch.linalg.lstsq(flow_operator(points, 8), wanted[:, None]).solution[:, 0]
+    assert float(controls @ operator @ controls) == pytest.approx(2**2 + 2 * 3**2)
 
 
 def test_too_few_controls_are_named() -> None:
