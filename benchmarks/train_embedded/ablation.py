@@ -30,7 +30,7 @@ from workers.backbones.embedded_network import Shape
 
 SMALL_SHAPE = Shape(width=16, lateral=64)
 SMALL = Recipe(
-    steps=800,
+    steps=600,
     shape=SMALL_SHAPE,
     kinds_per_batch=10,
     sizes_px=((64,),),
