@@ -3,7 +3,8 @@
 Run `python -m benchmarks.train_embedded PICTURES --out FOLDER`. PICTURES is a folder or zip archive with one folder of
 pictures a class. FOLDER takes a checkpoint, from which the same command goes on, and in the end `embedded.safetensors`,
 ready to be put into `workers/backbones`. `--score FOLDER [SET ...]` scores the network now and then on photographs with
-keypoints, in the layout of `benchmarks.photographs`; they are never trained on. `--recipe` changes choices, as JSON.
+keypoints, in the layout of `benchmarks.photographs`; they are never trained on. `--recipe` changes choices, as JSON;
+`--until` ends a training before its schedule does.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ def main() -> None:
     if checkpoint.exists():
         training.restore(checkpoint)
         _say(step=training.step, restored=str(checkpoint))
-    while training.step < training.recipe.steps:
-        training.run(_report, until=min(training.recipe.steps, training.step + SAVE_STEPS))
+    last = min(training.recipe.steps, arguments.until or training.recipe.steps)
+    while training.step < last:
+        training.run(_report, until=min(last, training.step + SAVE_STEPS))
         training.save(checkpoint)
         if training.step % SCORE_STEPS == 0:
             _score(training, sets)
@@ -81,6 +83,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("pictures", type=Path, help="folder or zip archive, one folder of pictures a class")
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint and the weights")
     parser.add_argument("--recipe", default="{}", help="changes of the recipe, as JSON")
+    parser.add_argument("--until", type=int, help="stop after so many steps")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--score", nargs="+", default=[], metavar=("FOLDER", "SET"), help="photographs to score on")
     return parser.parse_args()

@@ -20,9 +20,11 @@ from workers.backbones.weights.tensors import fill, read_tensors
 
 STRIDE = BACKBONES[EMBEDDED_BACKBONE].stride
 DIM = BACKBONES[EMBEDDED_BACKBONE].channels
-LOOKS_PX = (128, 256)
+LOOKS_PX = (112, 240)
 """Longer sides at which the network sees every image, however large: the things in it have about the sizes they had in
 training."""
+ONE_THING = 0.7
+"""How much the stages count that tell one thing from its like, beside those that are alike across a kind."""
 
 
 class Embedded(nn.Module):
@@ -67,9 +69,10 @@ def finest_grid(images: Tensor) -> tuple[int, int]:
 
 
 def unit_stages(network: EmbeddedNetwork, images: Tensor, longer_px: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Look once: joined, detail, fine and coarse stage, each descriptor of length 1."""
+    """Look once: joined, detail, fine and coarse stage, each descriptor of length 1 or `ONE_THING`."""
     stages = network(normalised(resized(images, longer_px)))
-    return stages.joined, stages.detail, normalize(stages.fine, dim=1), normalize(stages.coarse, dim=1)
+    fine, coarse = normalize(stages.fine, dim=1), normalize(stages.coarse, dim=1)
+    return stages.joined, ONE_THING * stages.detail, ONE_THING * fine, coarse
 
 
 def looked_at(images: Tensor, longer_px: int) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from workers.backbones.weights.checksums import sha256_of
 from workers.backbones.weights.errors import WeightsError
 
 EMBEDDED_WEIGHTS = Path(__file__).parents[1] / "embedded.safetensors"
-EMBEDDED_SHA256 = "8449d226f4aa9090a1bedb114769e044adaafaded5c9d1c7422ddfe79910b819"
+EMBEDDED_SHA256 = "c8ba703c90e9c027d4a75cd031b27db4b26c1343574e5251c6f7ea36176319b7"
 
 
 def check_built_in(path: Path = EMBEDDED_WEIGHTS, sha256: str = EMBEDDED_SHA256) -> Path:
