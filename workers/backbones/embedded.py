@@ -48,7 +48,8 @@ class Embedded(nn.Module):
         for longer_px in LOOKS_PX:
             for stage in unit_stages(self.network, images, longer_px):
                 total = total + _spread(_project(stage, next(parts)), grid)
-        return normalize(_spread(total, cells), dim=1)
+        described = _spread(total, cells)
+        return normalize(described, dim=1, out=described)
 
     def _channels(self) -> list[int]:
         shape = self.network.shape
@@ -155,4 +156,4 @@ class EmbeddedBackbone(Backbone):
             inputs = batch.to(self._compute.dtype).contiguous(memory_format=torch.channels_last)
             described.append(self._network(inputs, cells).float())
             tick()
-        return torch.cat(described)
+        return described[0] if len(described) == 1 else torch.cat(described)
