@@ -118,7 +118,7 @@ def test_contrastive(
     source, target = matched()
     places = flow_at(source, unit(SOURCE_PX, 8)), flow_at(target, unit(TARGET_PX, 8))
     found = contrastive(*places, VISIBLE, temperature=temperature)
-    assert float(found) == pytest.approx(loss, abs=1e-5)
+    assert found.item() == pytest.approx(loss, abs=1e-5)
     along = torch.autograd.grad(found, (source, target))
     assert_close(torch.stack([gradient.norm() for gradient in along]), torch.tensor(norms), atol=1e-5, rtol=0)
     assert_close(along[0][0, 1, 1], torch.tensor(at_source), atol=1e-5, rtol=0)
