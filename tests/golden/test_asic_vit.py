@@ -12,20 +12,9 @@ from torch.testing import assert_close
 from workers.backbones.vit.log_bins import log_bins
 from workers.backbones.vit.network import View, VitNetwork
 from workers.backbones.vit.saliency import attention_saliency
+from workers.evaluation.analytic_set import hashed
 
 BLOCK_ORDER = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
-
-
-def hashed(count: int, seed: int) -> Tensor:
-    word = 0xFFFFFFFF
-    values = []
-    for k in range(count):
-        h = ((k + 1) * 2654435761 + 40503 * seed) & word
-        h ^= h >> 15
-        h = (h * 2246822519) & word
-        h ^= h >> 13
-        values.append(h / 2**32 - 0.5)
-    return torch.tensor(values, dtype=torch.float64)
 
 
 def ordered_names(depth: int) -> list[str]:
@@ -40,7 +29,7 @@ def fill(model: VisionTransformer) -> None:
     with torch.no_grad():
         for j, name in enumerate(names):
             parameter = parameters[name]
-            values = hashed(parameter.numel(), j)
+            values = torch.from_numpy(hashed(parameter.numel(), j))
             if parameter.ndim > 1:
                 values = values * math.sqrt(12) * math.sqrt(2 / (parameter.numel() / parameter.shape[0]))
             else:
