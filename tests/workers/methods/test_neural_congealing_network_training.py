@@ -12,8 +12,8 @@ from torch.nn.functional import avg_pool2d
 
 from workers.evaluation.template_set import COUNT, FEATURE_SIZE, IMAGE_SIZE, TemplateSet, template_set
 from workers.geometry.coordinates import identity_grid
+from workers.methods.hooks import Hooks
 from workers.methods.neural_congealing.evaluation import pair_errors
-from workers.methods.neural_congealing.hooks import Hooks
 from workers.methods.neural_congealing.network.options import NetworkOptions
 from workers.methods.neural_congealing.network.training import train
 from workers.methods.neural_congealing.result import CongealingResult

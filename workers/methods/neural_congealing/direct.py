@@ -17,7 +17,7 @@ from workers.geometry.coordinates import sample
 from workers.geometry.flows import dense_flow
 from workers.geometry.inversion import fold_fraction
 from workers.geometry.similarity import similarity_parameters
-from workers.methods.neural_congealing.hooks import Hooks, Quiet
+from workers.methods.hooks import Hooks, Quiet
 from workers.methods.neural_congealing.initialisation import initialise
 from workers.methods.neural_congealing.model import State, atlas_to_picture, dense_grid, initial_state
 from workers.methods.neural_congealing.options import DirectOptions

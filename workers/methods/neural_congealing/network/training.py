@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from workers.methods.neural_congealing.hooks import Hooks, Quiet
+from workers.methods.hooks import Hooks, Quiet
 from workers.methods.neural_congealing.network.atlas import AtlasParameters, fixed_atlas, mean_atlas
 from workers.methods.neural_congealing.network.data import TrainingSet, training_set
 from workers.methods.neural_congealing.network.flips import choose_flips

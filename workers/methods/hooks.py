@@ -1,4 +1,4 @@
-"""How both modes report, save and stop."""
+"""How an optimisation reports, saves and stops."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Hooks(Protocol):
         """A state once given by `step`, to go on from; None begins afresh."""
 
     def stage(self, name: str) -> None:
-        """A stage begins: matches, similarity or flow."""
+        """A stage begins."""
 
     def step(
         self, step: int, total: int, *, state: Callable[[], dict[str, Tensor]] | None = None, **metrics: float
