@@ -38,7 +38,7 @@ class WeightsEntry(Schema):
 
 @cache
 def weights_catalogue() -> Mapping[str, WeightsEntry]:
-    """All weights that backbones need, by the name of the folder they lie in."""
+    """All weights that backbones or methods need, by the name of the folder they lie in."""
     data = tomllib.loads(files("api_schemas").joinpath("weights.toml").read_text(encoding="utf-8"))
     return MappingProxyType({name: WeightsEntry.model_validate(entry) for name, entry in data.items()})
 
@@ -61,7 +61,7 @@ def weights_for(names: Iterable[str]) -> list[str]:
 
 
 def backbones_with(weights: str) -> list[str]:
-    """Name the backbones that need an entry of the catalogue."""
+    """Name the backbones that need an entry of the catalogue; none where only methods do."""
     return [name for name, info in BACKBONES.items() if weights in info.weights]
 
 

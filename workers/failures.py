@@ -30,7 +30,7 @@ def describe_failure(error: Exception) -> JobError:
     if isinstance(error, WeightsError):
         return JobError(
             code="weights-missing",
-            title="The backbone's weights are not at hand",
+            title="Weights are not at hand",
             detail=_one_line(error),
             retryable=True,
         )

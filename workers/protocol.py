@@ -64,6 +64,7 @@ class ReadyMessage(Schema):
     torch: str
     python: str
     backbones: list[str]
+    weights: list[str] = Field(description="Entries of the weights catalogue at hand.")
 
 
 class StageMessage(Schema):

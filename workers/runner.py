@@ -63,6 +63,7 @@ class Runner:
             torch=torch.__version__,
             python=platform.python_version(),
             backbones=self._backbones.available(),
+            weights=self._backbones.available_weights(),
         )
 
     def _show_life(self) -> None:

@@ -89,6 +89,7 @@ class Supervisor:
             lanes=self._settings.lanes,
             device=ready.device,
             backbones=ready.backbones,
+            weights=ready.weights,
             started_at=now,
             seen_at=now,
         )

@@ -21,6 +21,7 @@ from workers.backbones.weights.pull import pull
 from workers.backbones.weights.verification import FileCheck, FileState, check_files
 from workers.settings import WorkerSettings
 
+NO_BACKBONE = "none; methods ask for it"
 UNUSABLE = (FileState.DAMAGED, FileState.MISSING, FileState.UNREADABLE)
 
 out = Console(highlight=False)
@@ -100,7 +101,9 @@ def list_all(names: Iterable[str], weights_dir: Path | None, *, as_json: bool) -
     for row in rows:
         where = escape(row["folder"]) if row["folder"] else "[yellow]missing[/]"
         size = size_text(row["bytes"])
-        table.add_row(row["name"], ", ".join(row["backbones"]), size, row["license"], where, row["source"])
+        table.add_row(
+            row["name"], ", ".join(row["backbones"]) or NO_BACKBONE, size, row["license"], where, row["source"]
+        )
     out.print(table)
     return ExitCode.OK
 

@@ -30,6 +30,10 @@ class MethodParams(Schema):
         """Find parameters that do not fit a set of so many images."""
         return []
 
+    def extra_weights(self) -> tuple[str, ...]:
+        """Name the entries of the weights catalogue that these parameters need besides those of the backbone."""
+        return ()
+
     def peak_bytes(self, images: int, backbone: BackboneName) -> int:  # noqa: ARG002
         """Estimate the memory that a worker's process needs at most for a set of so many images; 0 where unknown."""
         return 0

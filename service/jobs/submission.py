@@ -49,30 +49,32 @@ def resolve(session: Session, options: JobOptions, *, has_masks: bool) -> Resolv
     """Check a submission against its method, and the job that it extends, and fill in all defaults.
 
     Args:
-        session: to look up that job, and the backbones that workers have at hand.
+        session: to look up that job, and what workers have at hand.
         options: what was submitted.
         has_masks: whether masks come with the images.
 
     Raises:
-        ProblemError: unknown method, parameters that do not fit it, a backbone without weights, masks given and not
+        ProblemError: unknown method, parameters that do not fit it, weights that no worker has, masks given and not
             used or the other way round, or a job that cannot be extended so.
     """
     spec = _method(options.method)
     base = find_base(session, options.extends, spec) if options.extends is not None else None
     params = _params(spec, options.params)
-    present = WorkerRepository(session).backbones()
+    workers = WorkerRepository(session)
+    present = workers.backbones()
     if base is not None:
         check_demands(base, params, options.params, has_masks=has_masks)
         _backbone(base.backbone, present)
-        return ResolvedSubmission(options, spec, base.params, base)
-    backbone = _backbone(params.backbone, present)
-    params = with_saliency(spec, params, has_masks=has_masks)
-    _refuse_misfits(params, backbone)
-    # Filled in, so that the job shows what was read.
-    features = completed(backbone, params.features)
-    return ResolvedSubmission(
-        options, spec, params.model_copy(update={"backbone": backbone, "features": features}), None
-    )
+        params = base.params
+    else:
+        backbone = _backbone(params.backbone, present)
+        params = with_saliency(spec, params, has_masks=has_masks)
+        _refuse_misfits(params, backbone)
+        # Filled in, so that the job shows what was read.
+        features = completed(backbone, params.features)
+        params = params.model_copy(update={"backbone": backbone, "features": features})
+    _refuse_missing_weights(params, workers)
+    return ResolvedSubmission(options, spec, params, base)
 
 
 def _method(method_id: str) -> MethodSpec:
@@ -116,12 +118,34 @@ def _backbone(asked: BackboneChoice, present: Sequence[str]) -> BackboneName:
         return asked
     at_hand = ", ".join(sorted({*present, *BUILT_IN_BACKBONES}))
     names = BACKBONES[asked].weights
-    size = sum(weights_catalogue()[name].bytes for name in names)
     detail = (
-        f"no worker has the weights of backbone {asked!r} ({size / 1e6:.0f} MB); at hand: {at_hand}. Take one of "
-        f"these or 'auto', or run `congeal weights pull {' '.join(names)}` where a worker runs and restart it"
+        f"no worker has the weights of backbone {asked!r} ({_megabytes(names)}); at hand: {at_hand}. Take one of "
+        f"these or 'auto', or {_remedy(names)}"
     )
     raise refusal(WEIGHTS_MISSING, detail, pointer=json_pointer("params", "backbone"))
+
+
+def _refuse_missing_weights(params: MethodParams, workers: WorkerRepository) -> None:
+    wanted = params.extra_weights()
+    if not wanted:
+        return
+    at_hand = workers.weights()
+    missing = [name for name in wanted if name not in at_hand]
+    if missing:
+        names = ", ".join(map(repr, missing))
+        detail = (
+            f"no worker has the weights {names} ({_megabytes(missing)}), which these parameters need besides those "
+            f"of the backbone. Take other parameters, or {_remedy(missing)}"
+        )
+        raise refusal(WEIGHTS_MISSING, detail, pointer=json_pointer("params"))
+
+
+def _megabytes(weights: Sequence[str]) -> str:
+    return f"{sum(weights_catalogue()[name].bytes for name in weights) / 1e6:.0f} MB"
+
+
+def _remedy(weights: Sequence[str]) -> str:
+    return f"run `congeal weights pull {' '.join(weights)}` where a worker runs and restart it"
 
 
 def _refuse_misfits(params: MethodParams, backbone: BackboneName) -> None:

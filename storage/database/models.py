@@ -249,6 +249,7 @@ class WorkerRow(Base):
     backbones: Mapped[list[Any]]
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]
+    weights: Mapped[list[Any]]
 
 
 class LeaseRow(Base):

@@ -150,5 +150,7 @@ class WorkerRecord:
     lanes: list[str]
     device: str
     backbones: list[str]
+    weights: list[str]
+    """Entries of the weights catalogue that it has at hand."""
     started_at: datetime
     seen_at: datetime

@@ -97,6 +97,15 @@ def test_the_list_is_a_table_for_people(command: Command) -> None:
     assert all(part in row for part in ("346 MB", "Apache-2.0", "missing", "timm/vit_base_patch14_reg4"))
 
 
+def test_weights_of_no_backbone_are_listed_and_pulled(command: Command) -> None:
+    command.hub.repositories["timm/vgg16.tv_in1k"] = Repository({"model.safetensors": CONTENT})
+    row = next(line for line in command("list").out.splitlines() if "vgg16" in line)
+    assert all(part in row for part in ("none; methods ask for it", "553 MB", "BSD-3-Clause", "missing"))
+    assert command("pull", "vgg16").code == 0
+    (listed,) = [row for row in json.loads(command("list", "--json").out) if row["name"] == "vgg16"]
+    assert (listed["backbones"], listed["folder"]) == ([], str(command.folder / "vgg16"))
+
+
 def test_damage_is_found_told_and_mended(command: Command) -> None:
     command("pull", "dino_vits8")
     file = command.folder / "dino_vits8/model.safetensors"

@@ -79,7 +79,7 @@ def services(app: FastAPI) -> Services:
 
 @pytest.fixture
 def plain_method() -> Iterator[str]:
-    """The id of a method of another package, which takes no masks, extends nothing and says what memory it needs."""
+    """The id of a method of another package: it takes no masks, extends nothing, and says what it needs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(Path(__file__).parent / "plain_method"))
         method_specs.cache_clear()

@@ -178,6 +178,17 @@ def test_the_backbone_of_the_base_is_still_needed(client: TestClient, services: 
     assert "'dino_vits8'" in body["detail"]
 
 
+def test_other_weights_that_the_base_took_are_still_needed(
+    client: TestClient, services: Services, base: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SPEC.params, "extra_weights", lambda params: ("vgg16",) if params.network.batch == 3 else ())
+    new = uploaded_ids(client, 1, first_seed=10)
+    body = refused(client, "weights-missing", 409, **spec(new, extends=base["id"]))
+    assert "'vgg16'" in body["detail"]
+    register_worker(services, "embedded", weights=["vgg16"])
+    assert submit(client, new, extends=base["id"])["params"] == base["params"]
+
+
 def test_an_image_that_the_base_has_already(client: TestClient, base: dict[str, Any]) -> None:
     known = ids_of(base)[1]
     new = [*uploaded_ids(client, 1, first_seed=10), known]

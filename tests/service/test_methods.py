@@ -1,5 +1,6 @@
 """What the API says of its methods."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -12,10 +13,16 @@ from storage.database.repositories.coordination import WorkerRepository
 from tests.service.requests import problem, uploaded_ids
 
 
-def register_worker(services: Services, *backbones: str, silent_s: float = 0) -> None:
+def register_worker(services: Services, *backbones: str, weights: Sequence[str] = (), silent_s: float = 0) -> None:
     seen = utc_now() - timedelta(seconds=silent_s)
     worker = WorkerRecord(
-        id="w", lanes=["default"], device="cpu", backbones=list(backbones), started_at=seen, seen_at=seen
+        id="w",
+        lanes=["default"],
+        device="cpu",
+        backbones=list(backbones),
+        weights=list(weights),
+        started_at=seen,
+        seen_at=seen,
     )
     with services.database.transaction() as session:
         WorkerRepository(session).register(worker)
@@ -25,7 +32,7 @@ def test_all_methods_are_listed_with_what_workers_have(client: TestClient, servi
     items = client.get("/v1/methods").json()["items"]
     assert [item["id"] for item in items] == list(method_specs())
     assert {item["ready"] for item in items} == {False}
-    register_worker(services, "dino_vits8", "dense_descriptor")
+    register_worker(services, "dino_vits8", "dense_descriptor", weights=["dino_vits8", "vgg16"])
     items = client.get("/v1/methods").json()["items"]
     assert {item["ready"] for item in items} == {True}
     assert items[0]["backbones"] == ["dense_descriptor", "dino_vits8"]

@@ -200,6 +200,25 @@ def test_a_backbone_without_weights(client: TestClient, services: Services) -> N
         assert hint in body["detail"]
 
 
+def test_weights_that_the_parameters_need_besides_those_of_the_backbone(
+    client: TestClient, services: Services, plain_method: str
+) -> None:
+    register_worker(services, "dense_descriptor", "dino_vits8", weights=["dino_vits8"])
+    wanted = spec(uploaded_ids(client, 2), method=plain_method, params={"perceptual": True})
+    for path in ("/v1/jobs", "/v1/jobs:validate"):
+        body = problem(client.post(path, json=wanted), "weights-missing", 409)
+        assert pointers(body) == ["/params"]
+        for hint in ("'vgg16' (553 MB)", "congeal weights pull vgg16"):
+            assert hint in body["detail"]
+        assert client.post(path, json=wanted | {"params": {}}).is_success
+    register_worker(services, "dense_descriptor", "dino_vits8", weights=["dino_vits8", "vgg16"])
+    assert client.post("/v1/jobs:validate", json=wanted).status_code == 200
+    job = submit(client, wanted["image_ids"], method=plain_method, params=wanted["params"])
+    assert (job["params"]["perceptual"], job["params"]["backbone"]) == (True, "dino_vits8")
+    register_worker(services, "dense_descriptor", weights=["vgg16"], silent_s=3600)
+    problem(client.post("/v1/jobs", json=wanted), "weights-missing", 409)
+
+
 def test_the_job_shows_what_of_the_backbone_is_read(client: TestClient, services: Services) -> None:
     register_worker(services, "dense_descriptor", "dino_vits8")
     job = submit(client, uploaded_ids(client, 2), params={"features": {"layer": 9, "stride": 2}})

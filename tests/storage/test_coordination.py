@@ -1,8 +1,10 @@
 """Idempotency keys, workers and leases, on both engines."""
 
 import threading
+from collections.abc import Sequence
 
 import pytest
+from sqlalchemy import text
 
 from storage.database.records import IdempotencyRecord, WorkerRecord
 from storage.database.repositories import IdempotencyRepository, LeaseRepository, WorkerRepository
@@ -98,9 +100,15 @@ def test_of_many_requests_with_one_key_one_goes_on(database: Database, clock: Cl
     assert answers.count(None) == 1
 
 
-def worker(name: str, *backbones: str) -> WorkerRecord:
+def worker(name: str, *backbones: str, weights: Sequence[str] = ()) -> WorkerRecord:
     return WorkerRecord(
-        id=name, lanes=["default"], device="cpu", backbones=list(backbones), started_at=NOON, seen_at=NOON
+        id=name,
+        lanes=["default"],
+        device="cpu",
+        backbones=list(backbones),
+        weights=list(weights),
+        started_at=NOON,
+        seen_at=NOON,
     )
 
 
@@ -115,6 +123,32 @@ def test_workers_are_listed_and_their_backbones_joined(database: Database, clock
         assert workers.backbones() == ["dense_descriptor"]
         workers.remove("a")
         assert workers.all() == [worker("b")]
+
+
+def test_weights_of_living_workers_are_joined_and_a_later_word_replaces_an_earlier(
+    database: Database, clock: Clock
+) -> None:
+    with database.transaction() as session:
+        workers = WorkerRepository(session, clock)
+        workers.register(worker("a", "dino_vits8", weights=["dino_vits8", "vgg16"]))
+        workers.register(worker("b", weights=["sd15", "vgg16"]))
+        assert workers.weights() == ["dino_vits8", "sd15", "vgg16"]
+        workers.register(worker("a", "dino_vits8", weights=["dino_vits8"]))
+        workers.register(worker("b"))
+        assert (workers.weights(), workers.backbones()) == (["dino_vits8"], ["dino_vits8"])
+        clock.advance(200)
+        assert workers.weights() == []
+
+
+def test_a_worker_that_says_nothing_of_weights_has_none(database: Database, clock: Clock) -> None:
+    """As those of an earlier version do while the database is of this one."""
+    columns = "id, lanes, device, backbones, started_at, seen_at"
+    with database.transaction() as session:
+        session.execute(
+            text(f"INSERT INTO workers ({columns}) VALUES ('old', '[]', 'cpu', '[]', :now, :now)"),
+            {"now": "2026-07-01 12:00:00+00:00"},
+        )
+        assert [record.weights for record in WorkerRepository(session, clock).all()] == [[]]
 
 
 def test_a_silent_worker_does_not_count(database: Database, clock: Clock) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import timm
+import torch
 from safetensors.torch import save_file
 
 from api_schemas.events import EventType
@@ -16,6 +17,8 @@ from tests.workers.workplace import Workplace, noise_pictures
 from workers.settings import WorkerSettings
 
 NETWORK = "dino_vits16"
+EXTRA = "vgg16"
+"""Weights that are no backbone's."""
 PARAMS = {"backbone": NETWORK, "working_size": 96, "features": {"layer": 2, "facet": "token", "stride": 16}}
 
 
@@ -25,6 +28,8 @@ def weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = timm.create_model(weights_catalogue()[NETWORK].architecture, num_classes=0)
     (folder / NETWORK).mkdir()
     save_file(model.state_dict(), folder / NETWORK / "model.safetensors")
+    (folder / EXTRA).mkdir()
+    save_file({"features.0.bias": torch.zeros(64)}, folder / EXTRA / "model.safetensors")
     return folder
 
 
@@ -42,7 +47,11 @@ def equipped(tmp_path_factory: pytest.TempPathFactory, weights_dir: Path) -> Ite
 def test_a_network_is_announced_and_used_and_its_features_kept(equipped: tuple[Crew, Workplace]) -> None:
     crew, place = equipped
     with place.database.transaction(read_only=True) as session:
-        assert NETWORK in WorkerRepository(session).backbones()
+        workers = WorkerRepository(session)
+        assert NETWORK in workers.backbones()
+        assert EXTRA not in workers.backbones()
+        assert {NETWORK, EXTRA} <= set(workers.weights())
+        assert "sd15" not in workers.weights()
     images = place.upload(noise_pictures(3))
     digests = []
     for _ in range(2):

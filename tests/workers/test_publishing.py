@@ -14,7 +14,7 @@ from workers.ledger import LeaseLostError, Ledger
 from workers.protocol import DoneMessage, FileArtifact, ReadyMessage
 from workers.publishing import publish
 
-READY = ReadyMessage(device="cpu", torch="2", python="3.11", backbones=[])
+READY = ReadyMessage(device="cpu", torch="2", python="3.11", backbones=[], weights=[])
 NAMES = ("maps/pairs/000.safetensors", "maps/pairs/001.safetensors", "self_check.json")
 
 

@@ -17,6 +17,7 @@ from api_schemas.backbones import (
 )
 from workers.backbones.base import Backbone, Compute
 from workers.backbones.dense_descriptor import DenseDescriptor
+from workers.backbones.weights.finding import weights_at_hand
 from workers.backbones.weights.folder import WeightsFolder, find_weights, open_weights
 
 if TYPE_CHECKING:
@@ -58,6 +59,18 @@ class BackboneProvider:
     def available(self) -> list[str]:
         """Name the backbones at hand."""
         return available(self._weights_dir)
+
+    def available_weights(self) -> list[str]:
+        """Name the entries of the weights catalogue at hand."""
+        return weights_at_hand(self._weights_dir)
+
+    def weights(self, name: str) -> WeightsFolder:
+        """Open an entry of the weights catalogue, for a method that has a network of its own.
+
+        Raises:
+            WeightsError: files are missing or unreadable, or a checksum is wrong.
+        """
+        return open_weights(name, self._weights_dir)
 
     def resolve(self, choice: str) -> str:
         """Turn `auto` into the best backbone at hand; any other name stays."""

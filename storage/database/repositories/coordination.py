@@ -110,6 +110,10 @@ class WorkerRepository:
         """Return the names of the backbones that any living worker has at hand, sorted."""
         return sorted({name for worker in self.alive(within_s) for name in worker.backbones})
 
+    def weights(self, within_s: float = WORKER_ALIVE_S) -> list[str]:
+        """Return the entries of the weights catalogue that any living worker has at hand, sorted."""
+        return sorted({name for worker in self.alive(within_s) for name in worker.weights})
+
 
 class LeaseRepository:
     """Duties that one process at a time holds."""

@@ -1,4 +1,6 @@
-"""What another package tells the service of a method: it takes no masks, and its memory grows with its images."""
+"""What another package tells the service of a method: it takes no masks, and says what memory and weights it needs."""
+
+from pydantic import Field
 
 from api_schemas.backbones import BackboneName
 from api_schemas.manifest import ResultForm
@@ -8,7 +10,13 @@ BYTES_AN_IMAGE = 3 * 2**30
 
 
 class PlainParams(MethodParams):
-    """Nothing but the backbone and its features."""
+    """The backbone, its features, and whether a second network looks on."""
+
+    perceptual: bool = Field(default=False, description="Whether VGG-16 compares the pictures.")
+
+    def extra_weights(self) -> tuple[str, ...]:
+        """Only who looks on needs weights."""
+        return ("vgg16",) if self.perceptual else ()
 
     def peak_bytes(self, images: int, backbone: BackboneName) -> int:
         """Every image lies in memory."""

@@ -102,6 +102,16 @@ def test_options_change_what_is_read_and_the_key(
     assert features.shape != usual.extract(PICTURES).shape or not torch.equal(features, usual.extract(PICTURES))
 
 
+def test_weights_are_opened_by_name_for_a_method_and_told_when_they_are_not_here(
+    provider: BackboneProvider, weights_dir: Path
+) -> None:
+    assert provider.available_weights() == ["dino_vits16", "dinov2_vits14_reg", "dinov3_vits16", "sd15"]
+    opened = provider.weights("dino_vits16")
+    assert (opened.name, opened.path) == ("dino_vits16", weights_dir / "dino_vits16")
+    with pytest.raises(WeightsError, match=r"'vgg16'.*553 MB.*timm/vgg16\.tv_in1k.*weights pull vgg16"):
+        provider.weights("vgg16")
+
+
 def test_networks_are_loaded_once(provider: BackboneProvider, weights_dir: Path, tmp_path: Path) -> None:
     provider.get("dino_vits16")
     hidden = (weights_dir / "dino_vits16").rename(tmp_path / "hidden")
@@ -115,6 +125,7 @@ def test_networks_are_loaded_once(provider: BackboneProvider, weights_dir: Path,
 
 def test_without_weights_the_built_in_backbones_remain(bare: BackboneProvider) -> None:
     assert bare.available() == list(BUILT_IN_BACKBONES)
+    assert bare.available_weights() == []
     assert bare.get("auto").name == "embedded"
 
 

@@ -23,6 +23,11 @@ def find_entry(name: str, entry: WeightsEntry, weights_dir: Path | None) -> Path
     return next((place for place in places(name, entry, weights_dir) if is_complete(entry, place)), None)
 
 
+def weights_at_hand(weights_dir: Path | None) -> list[str]:
+    """Name the entries of the catalogue of which every file is on this machine."""
+    return [name for name in weights_catalogue() if find_weights(name, weights_dir) is not None]
+
+
 def places(name: str, entry: WeightsEntry, weights_dir: Path | None) -> list[Path]:
     """List the folders that hold at least one file of an entry, the preferred one first."""
     own = [weights_dir / name] if weights_dir is not None else []

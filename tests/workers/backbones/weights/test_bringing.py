@@ -70,6 +70,8 @@ def test_backbones_come_as_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -
     assert WorkerSettings().backbones == []
     monkeypatch.setenv("CONGEAL_BACKBONES", "dinov2_vitb14_reg, sd15+dinov2_vitb14,")
     assert WorkerSettings().backbones == ["dinov2_vitb14_reg", "sd15+dinov2_vitb14"]
+    monkeypatch.setenv("CONGEAL_BACKBONES", "dino_vits8,vgg16")
+    assert WorkerSettings().backbones == ["dino_vits8", "vgg16"]
 
 
 def test_an_unknown_backbone_is_refused_with_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:

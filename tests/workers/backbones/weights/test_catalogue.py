@@ -7,14 +7,16 @@ from api_schemas.weights import backbones_with, size_text, weights_catalogue, we
 
 CATALOGUE = weights_catalogue()
 OF_TIMM = {name: entry for name, entry in CATALOGUE.items() if entry.architecture}
+OF_METHODS = {"vgg16"}
+LICENSES = {"Apache-2.0": "apache-2.0", "BSD-3-Clause": "bsd-3-clause", "DINOv3 License": "dinov3-license"}
 HEADER_SHARE = 0.01
 FLOAT32_BYTES = 4
 
 
-def test_every_backbone_has_its_weights_and_no_weights_are_without_a_backbone() -> None:
+def test_every_backbone_has_its_weights_and_other_weights_are_those_that_methods_ask_for() -> None:
     needed = {name for info in BACKBONES.values() for name in info.weights}
-    assert needed == set(CATALOGUE)
-    assert all(backbones_with(name) for name in CATALOGUE)
+    assert needed | OF_METHODS == set(CATALOGUE)
+    assert {name for name in CATALOGUE if not backbones_with(name)} == OF_METHODS
 
 
 @pytest.mark.parametrize("name", OF_TIMM)
@@ -26,11 +28,8 @@ def test_timm_has_the_architecture_the_source_the_license_the_size_and_the_chann
     with torch.device("meta"):
         model = timm.create_model(entry.architecture, pretrained=False)
     assert model.pretrained_cfg["hf_hub_id"] == entry.hub
-    assert (
-        model.pretrained_cfg["license"]
-        == {"Apache-2.0": "apache-2.0", "DINOv3 License": "dinov3-license"}[entry.license]
-    )
-    assert model.num_features == BACKBONES[name].channels
+    assert model.pretrained_cfg["license"] == LICENSES[entry.license]
+    assert name in OF_METHODS or model.num_features == BACKBONES[name].channels
     parameters = sum(tensor.numel() for tensor in model.state_dict().values())
     assert entry.bytes == pytest.approx(FLOAT32_BYTES * parameters, rel=HEADER_SHARE)
     assert entry.bytes > FLOAT32_BYTES * parameters
@@ -50,6 +49,7 @@ def test_every_checksum_stands_once_and_all_of_stable_diffusion_is_pinned() -> N
 def test_names_of_weights_and_of_backbones_stand_for_weights() -> None:
     assert weights_for(["sd15_dift", "sd15+dinov2_vitb14", "sd15"]) == ["sd15", "dinov2_vitb14"]
     assert weights_for(["dense_descriptor"]) == []
+    assert weights_for(["vgg16"]) == ["vgg16"]
 
 
 def test_an_unknown_name_is_told_with_the_nearest_one_and_all_others() -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+# ImageNet's mean and deviation, for pictures in [-1, 1].
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
 _SHORTEST = 1e-10
