@@ -16,7 +16,7 @@ from alignment.sampling import ImageSize
 from api_schemas.manifest import ArtifactDraft, ArtifactKind, Manifest, ResultForm, Tensor
 
 SAFETENSORS_MEDIA_TYPE = "application/vnd.safetensors"
-_DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
+_DTYPES = {"I16": np.int16, "F16": np.float16, "F32": np.float32, "F64": np.float64}
 _DTYPE_NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
 _PIXELS = "image_pixels"
 _CANONICAL = "canonical"

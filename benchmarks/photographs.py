@@ -34,7 +34,7 @@ from workers.run_context import Run
 
 ALPHA = 0.1
 CENTRE = np.array([0.5, 0.5, 0.0])
-METHODS = ("nearest_neighbors", "neural_congealing")
+METHODS = ("nearest_neighbors", "neural_congealing", "asic")
 
 
 @dataclass(frozen=True)

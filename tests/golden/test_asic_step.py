@@ -1,7 +1,8 @@
 """One training step against values of the official code of ASIC (arXiv 2303.16201)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 import torch
@@ -11,9 +12,12 @@ from torch.testing import assert_close
 from tests.golden.asic_inputs import fill, waves
 from workers.evaluation.analytic_set import hashed
 from workers.methods.asic.network.canonical import identity
+from workers.methods.asic.network.data import HeldOut, TrainingSet
 from workers.methods.asic.network.objective import Batch, Terms, Weights, terms
-from workers.methods.asic.network.perceptual import Vgg16
+from workers.methods.asic.network.options import official
+from workers.methods.asic.network.perceptual import Vgg16, perceptual_distance
 from workers.methods.asic.network.spline_warps import SplineWarp, spline_warp
+from workers.methods.asic.network.training import Training
 from workers.methods.asic.network.unet import UNet
 
 SIZE, SMALL = 32, 16
@@ -32,7 +36,8 @@ class Step:
     vgg: Vgg16
 
     def terms(self) -> Terms:
-        return terms(self.network, self.grid, self.vgg, self.batch, self.warp, parts_count=3, unwarp_size=SMALL)
+        distance = partial(perceptual_distance, self.vgg)
+        return terms(self.network, self.grid, distance, self.batch, self.warp, parts_count=3, unwarp_size=SMALL)
 
     def gradient_norms(self, loss: Tensor) -> tuple[float, float]:
         parameters = [*self.network.parameters(), self.grid]
@@ -90,6 +95,33 @@ def test_warped_masks(step: Step) -> None:
     warped = step.warp(step.batch.masks.unsqueeze(1)).squeeze(1) > 0.5
     both = warped & (step.batch.masks > 0)
     assert [int(mask.sum()) for mask in (step.batch.masks, warped, both)] == [1444, 1452, 1159]
+
+
+def test_training_takes_the_official_step(step: Step) -> None:
+    options = replace(
+        official(SIZE), width=1 / 16, batch=4, unwarp_size=SMALL, grid_size=SMALL, weights=Weights(), iterations=3
+    )
+    batch, pairs = step.batch, torch.tensor([[0, 2], [1, 3]])
+    points = torch.zeros(4, 4, 5, 2).index_put((pairs[:, 0], pairs[:, 1]), batch.source_px.float())
+    points = points.index_put((pairs[:, 1], pairs[:, 0]), batch.target_px.float())
+    visible = torch.zeros(4, 4, 5).index_put((pairs[:, 0], pairs[:, 1]), batch.visible.float())
+    none = HeldOut(torch.zeros(2, 0, dtype=torch.int64), torch.zeros(2, 0, 2), torch.zeros(0))
+    data = TrainingSet(batch.pictures, batch.masks, batch.labels, 3, points, visible, None, none)
+    training = Training(data, options, partial(perceptual_distance, step.vgg), seed=0)
+    with torch.no_grad():
+        training.state.network.load_state_dict(step.network.state_dict())
+        training.state.grid.copy_(step.grid)
+    drawn = data.batch(pairs)
+    assert float(training.step(drawn, step.warp)) == pytest.approx(288.01236, rel=1e-5)
+    assert_close(
+        training.state.grid.detach()[0, :, 3, 5],
+        torch.tensor([0.107672, 0.029631, 0.030388, -0.065728]),
+        atol=1e-5,
+        rtol=0,
+    )
+    assert_close(training.flows()[0, 10, 10], torch.tensor([-0.304060, -0.294070]), atol=1e-4, rtol=0)
+    losses = [float(training.step(drawn, step.warp)) for _ in range(2)]
+    assert losses[1] < losses[0] < 288
 
 
 def test_one_step_of_adam(step: Step) -> None:

@@ -3,9 +3,9 @@
 Every image's map q_i is a cubic spline over [-1, 1]^2. Matches (a in image i, b in image j) ask for q_i(a) = q_j(b).
 Iteratively reweighted least squares with the weights of Geman and McClure, whose reach shrinks round after round
 (graduated non-convexity: Blake and Zisserman, "Visual Reconstruction", 1987), while the bending energy (Bookstein,
-PAMI 11, 1989) counts less and less: the first rounds fit affine maps, the last ones flexible ones. What keeps the plane
-from collapsing is that the mean of all maps, each by how much its matches count, is the identity. Every round is one
-linear system, the same for x and y.
+PAMI 11, 1989) counts less and less: the first rounds fit nearly affine maps, the last flexible ones. What keeps the
+plane from collapsing is that the mean of all maps, each by how much its matches count, is the identity. Every round is
+one linear system, the same for x and y.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from workers.geometry.flows import bending_operator, flow_operator, identity_con
 PAIRS_AT_ONCE = 32
 _MEAN_WEIGHT = 1e3
 _RIDGE = 1e-6
+_FIXED_WEIGHT = 1e6
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ class JointOptions:
     """
 
     controls: int = 8
-    rounds: int = 15
-    reach: tuple[float, float] = (0.5, 0.03)
-    stiffness: tuple[float, float] = (100.0, 1e-3)
+    rounds: int = 30
+    reach: tuple[float, float] = (0.5, 0.07)
+    stiffness: tuple[float, float] = (1.0, 2e-4)
 
     def at(self, round_: int) -> tuple[float, float]:
         """Reach and stiffness of a round, from 0; both fall by the same factor from round to round."""
@@ -79,7 +80,12 @@ class JointSplines:
 
 
 def fit_joint_splines(
-    matches: PairedPoints, images: int, options: JointOptions | None = None, *, tick: Tick = no_tick
+    matches: PairedPoints,
+    images: int,
+    options: JointOptions | None = None,
+    *,
+    fixed: Tensor | None = None,
+    tick: Tick = no_tick,
 ) -> JointSplines:
     """Fit maps of all images; those without any match keep the identity.
 
@@ -87,6 +93,7 @@ def fit_joint_splines(
         matches: between any pairs.
         images: N.
         options: how.
+        fixed: (N,) bool, images whose map is the identity and stays so; then these hold the plane, not the mean.
         tick: called many times a round; may raise.
     """
     options = options or JointOptions()
@@ -96,7 +103,7 @@ def fit_joint_splines(
     for round_ in range(options.rounds):
         reach, stiffness = options.at(round_)
         trust = _trust(matches, controls, reach, tick) * (weights > 0)
-        controls = _solve(matches, trust * weights, controls.shape, stiffness, tick)
+        controls = _solve(matches, trust * weights, controls.shape, stiffness, fixed, tick)
     return JointSplines(controls, trust)
 
 
@@ -111,7 +118,9 @@ def _trust(matches: PairedPoints, controls: Tensor, reach: float, tick: Tick) ->
     return torch.cat(weights)
 
 
-def _solve(matches: PairedPoints, weights: Tensor, shape: torch.Size, stiffness: float, tick: Tick) -> Tensor:
+def _solve(
+    matches: PairedPoints, weights: Tensor, shape: torch.Size, stiffness: float, fixed: Tensor | None, tick: Tick
+) -> Tensor:
     """Controls (N, 2, n, n) of the least weighted squared gaps, bending, and way of the mean off the identity."""
     images, side = shape[0], shape[-1]
     size = side * side
@@ -122,10 +131,15 @@ def _solve(matches: PairedPoints, weights: Tensor, shape: torch.Size, stiffness:
     shares = _shares(matches, weights, images)
     system /= weights.sum() / (shares > 0).sum().clamp(min=1) + _RIDGE
     own = torch.arange(images)
-    system[own, own] += stiffness * bending_operator(side).to(weights) + _RIDGE * torch.eye(size).to(weights)
+    ridge = torch.full_like(shares, _RIDGE)
+    if fixed is not None:
+        ridge, shares = torch.where(fixed, _FIXED_WEIGHT, ridge), torch.zeros_like(shares)
+    system[own, own] += stiffness * bending_operator(side).to(weights) + ridge[:, None, None] * torch.eye(size).to(
+        weights
+    )
     system.diagonal(dim1=2, dim2=3).add_(_MEAN_WEIGHT * (shares.unsqueeze(1) * shares).unsqueeze(2))
     matrix = system.transpose(1, 2).reshape(images * size, images * size)
-    pull = _MEAN_WEIGHT * shares + _RIDGE
+    pull = _MEAN_WEIGHT * shares + ridge
     wanted = pull[:, None, None] * identity_controls(side).to(weights).flatten(1).T
     found = torch.cholesky_solve(wanted.flatten(0, 1), torch.linalg.cholesky(matrix))
     tick()

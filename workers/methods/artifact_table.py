@@ -31,17 +31,31 @@ _PICTURES = {
     "pictures/atlas_saliency": ArtifactKind.ATLAS_SALIENCY,
     "pictures/atlas_pca": ArtifactKind.ATLAS_PCA,
     "pictures/atlas_pca_first": ArtifactKind.ATLAS_PCA,
+    "pictures/canonical_grid": ArtifactKind.CANONICAL_GRID,
+    "pictures/canonical_grid_learned": ArtifactKind.CANONICAL_GRID,
+    "pictures/canonical_parts": ArtifactKind.PARTS,
 }
 IMAGE_PICTURES = {
     "congealed_mask": ArtifactKind.CONGEALED_MASK,
     "congealed_pca": ArtifactKind.CONGEALED_PCA,
     "congealed_pca_first": ArtifactKind.CONGEALED_PCA,
     "image_saliency": ArtifactKind.IMAGE_SALIENCY,
+    "canonical_colours": ArtifactKind.CANONICAL_COLOURS,
+    "parts": ArtifactKind.PARTS,
 }
 TENSORS = {
     "atlas_features": StoredTensor(ArtifactKind.ATLAS_FEATURES, ("channel", "y", "x"), "unit vector", np.float16),
     "atlas_saliency": StoredTensor(ArtifactKind.ATLAS_SALIENCY, ("y", "x"), "share", np.float16),
-    "training_curve": StoredTensor(ArtifactKind.TRAINING_CURVE, ("row", "stage_step_loss"), "number", np.float32),
+    "training_curve": StoredTensor(ArtifactKind.TRAINING_CURVE, ("row", "figure"), "number", np.float32),
+    "matches": StoredTensor(
+        ArtifactKind.MATCHES,
+        ("match", "image_x_y_image_x_y_trust"),
+        "images by index, x and y in their pixels, trust in [0, 1]",
+        np.float32,
+    ),
+    "part_shares": StoredTensor(ArtifactKind.PARTS, ("part", "y", "x"), "share of the images", np.float16),
+    "part_features": StoredTensor(ArtifactKind.PART_FEATURES, ("part", "channel"), "feature", np.float32),
+    "background_features": StoredTensor(ArtifactKind.PART_FEATURES, ("cluster", "channel"), "feature", np.float32),
 }
 IMAGE_TENSORS = {
     "residual_flow": StoredTensor(
@@ -50,6 +64,7 @@ IMAGE_TENSORS = {
         "displacement in the atlas before the similarity, in units in which the atlas is [-1, 1] x [-1, 1]",
         np.float16,
     ),
+    "parts": StoredTensor(ArtifactKind.PARTS, ("y", "x"), "number of the part, -1 on the background", np.int16),
 }
 
 

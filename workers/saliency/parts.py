@@ -54,11 +54,15 @@ class Parts:
         labels: (N, H, W) int64 in 0..count - 1, and -1 on the background.
         count: number of parts found in the set, at most as many as asked for; 0 where no cluster is foreground.
         clusters: the first clustering, of whole images; labels (N, h, w) of the images without their views.
+        centroids: (count, C) of the parts.
+        background: (B, C) centroids of what is no part; may be empty.
     """
 
     labels: Tensor
     count: int
     clusters: Clusters
+    centroids: Tensor
+    background: Tensor
 
 
 def co_segmented_parts(
@@ -89,17 +93,36 @@ def co_segmented_parts(
     clusters = Clusters(stage.centroids, stage.labels[:count], stage.distance)
     samples = training_samples(pool, every=options.every, valid=salient[stage.labels], seed=seed)
     found = min(options.parts, distinct_rows(samples))
-    labels = torch.full((count, *images.shape[-2:]), BACKGROUND, device=images.device)
-    if found == 0:
-        return Parts(labels, 0, clusters)
-    parts = torch.from_numpy(k_means(samples, found, seed=seed, tick=tick)).to(features.device)
     behind = stage.centroids[~salient] if not bool(salient.all()) else _background_mean(features, cells)
+    if found == 0:
+        labels = torch.full((count, *images.shape[-2:]), BACKGROUND, device=images.device)
+        return Parts(labels, 0, clusters, features.new_zeros(0, features.shape[1]), behind)
+    parts = torch.from_numpy(k_means(samples, found, seed=seed, tick=tick)).to(features.device)
+    return Parts(part_labels(features, images, parts, behind, options.crf, tick=tick), found, clusters, parts, behind)
+
+
+def part_labels(
+    features: Tensor,
+    images: Tensor,
+    centroids: Tensor,
+    background: Tensor,
+    crf: CrfOptions | None = None,
+    *,
+    tick: Tick = no_tick,
+) -> Tensor:
+    """Labels (N, H, W) of images by the centroids of parts (K, C) and of the background (B, C); -1 is background.
+
+    Args:
+        features: (N, C, h, w) of the images.
+        images: (N, 3, H, W) RGB in [0, 1].
+    """
+    labels = torch.full((len(features), *images.shape[-2:]), BACKGROUND, device=images.device)
     for index, maps in enumerate(features):
-        energies = part_energies(maps, parts, behind)
+        energies = part_energies(maps, centroids, background)
         fitted = interpolate(energies.unsqueeze(0), images.shape[-2:], mode="nearest-exact")[0]
-        best = dense_crf(fitted, images[index], options.crf, tick=tick).argmax(dim=0)
-        labels[index] = torch.where(best == found, BACKGROUND, best)
-    return Parts(labels, found, clusters)
+        best = dense_crf(fitted, images[index], crf or CrfOptions(), tick=tick).argmax(dim=0)
+        labels[index] = torch.where(best == len(centroids), BACKGROUND, best)
+    return labels
 
 
 def part_energies(maps: Tensor, parts: Tensor, background: Tensor) -> Tensor:

@@ -15,12 +15,12 @@ from workers.evaluation.template_set import template_set
 from workers.geometry.letterbox import Letterbox
 from workers.geometry.similarity import similarity_matrix
 from workers.imaging.frames import letterboxed
+from workers.methods.atlas.agreement import confirmed_outliers
 from workers.methods.base import InputImage, MethodResult
 from workers.methods.features import Heartbeat
 from workers.methods.neural_congealing.direct import align
 from workers.methods.neural_congealing.inputs import DescribedSet
 from workers.methods.neural_congealing.options import DirectOptions
-from workers.methods.neural_congealing.outcome.agreement import confirmed_outliers
 from workers.methods.neural_congealing.outcome.assembly import outcome
 from workers.methods.neural_congealing.outcome.figures import pixel_matrix
 from workers.methods.neural_congealing.pipeline import NeuralCongealing

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from workers.methods.atlas.agreement import agreement_maps, alignment_scores, confirmed_outliers
+from workers.methods.atlas.feature_pictures import feature_pictures
+from workers.methods.atlas.pictures import atlas_pictures, congealed_masks, saliency_in_images
 from workers.methods.base import MethodResult
 from workers.methods.features import Heartbeat
 from workers.methods.neural_congealing.inputs import DescribedSet
-from workers.methods.neural_congealing.outcome.agreement import (
-    agreement_maps,
-    alignment_scores,
-    confirmed_outliers,
-    congealed_features,
-)
-from workers.methods.neural_congealing.outcome.feature_pictures import feature_pictures
+from workers.methods.neural_congealing.outcome.congealed import congealed_features
 from workers.methods.neural_congealing.outcome.figures import image_scores, set_scores
 from workers.methods.neural_congealing.outcome.maps import atlas_form, residual_flows
-from workers.methods.neural_congealing.outcome.pictures import atlas_pictures, congealed_masks, saliency_in_images
 from workers.methods.neural_congealing.result import CongealingResult
 
 
@@ -40,7 +36,7 @@ def outcome(result: CongealingResult, described: DescribedSet, pulse: Heartbeat)
     form = atlas_form(result, described.frames, agreement, pulse.beat)
     of_atlas, of_images = feature_pictures(congealed, kept)
     pulse.beat()
-    masks = {} if described.masks is None else {"congealed_mask": congealed_masks(result, described.masks)}
+    masks = {} if described.masks is None else {"congealed_mask": congealed_masks(result.grids, described.masks)}
     return MethodResult(
         form=form,
         backbone=described.backbone.name,
@@ -50,13 +46,13 @@ def outcome(result: CongealingResult, described: DescribedSet, pulse: Heartbeat)
             for row, score in zip(image_scores(result, described.frames), alignment.tolist(), strict=True)
         ],
         set_scores=set_scores(result, alignment),
-        pictures={**atlas_pictures(result, described.frames, pulse.beat), **of_atlas},
+        pictures=atlas_pictures(described.frames, result.grids, result.atlas_saliency, kept, pulse.beat) | of_atlas,
         tensors={
             "atlas_features": result.atlas_features.cpu().numpy(),
             "atlas_saliency": result.atlas_saliency.cpu().numpy(),
             "training_curve": result.curve.cpu().numpy(),
         },
-        image_pictures={"image_saliency": saliency_in_images(result, form), **of_images, **masks},
+        image_pictures={"image_saliency": saliency_in_images(result.atlas_saliency, form), **of_images, **masks},
         image_tensors={"residual_flow": residual_flows(result)},
     )
 

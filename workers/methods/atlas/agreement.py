@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,10 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from workers.backbones.base import Tick
-from workers.geometry.coordinates import identity_grid, resize_grid, sample
-from workers.methods.neural_congealing.inputs import DescribedSet
-from workers.methods.neural_congealing.result import CongealingResult
-from workers.methods.neural_congealing.views import Describer
+from workers.geometry.coordinates import resize_grid, sample
 
 AGREEMENT_CELLS = 64
 _AGREES = 0.8
@@ -55,43 +52,30 @@ class Congealed:
             tick()
 
 
-def congealed_features(
-    result: CongealingResult, described: DescribedSet, describe: Describer | None, tick: Tick
+def congealed(
+    views: Iterable[tuple[Tensor, Tensor]], mean: Tensor, grids: Tensor, valid: Tensor, saliency: Tensor, tick: Tick
 ) -> Congealed:
-    """See the features of all images through the atlas.
+    """See the features of N images through the atlas.
 
     Args:
-        result: of the alignment.
-        described: the same images. Features of the mirrored pictures, if given, are read for those that are mirrored.
-        describe: describes the pictures anew, turned and scaled as the alignment says; without it the given features
-            are read.
+        views: per image its features (1, C, h, w), and the grid (1, A, A, 2) from the atlas to them.
+        mean: (C,) of the set's features.
+        grids: (N, A, A, 2) atlas -> image as uploaded.
+        valid: (N, 1, h, w) in [0, 1], 0 on padding.
+        saliency: (A, A) of the atlas in [0, 1].
         tick: called for every image.
     """
-    mean = described.features.mean(dim=(0, 2, 3)).view(1, -1, 1, 1)
     rows = []
-    for index in range(len(described.features)):
-        maps, grid = _view(result, described, describe, index)
-        rows.append(normalize(sample(maps - mean, resize_grid(grid, AGREEMENT_CELLS))[0].flatten(1), dim=0).half())
+    for maps, grid in views:
+        seen = sample(maps - mean.view(1, -1, 1, 1), resize_grid(grid, AGREEMENT_CELLS))
+        rows.append(normalize(seen[0].flatten(1), dim=0).half())
         tick()
-    valid = described.frames.valid(described.features.shape[-1])
     size = (AGREEMENT_CELLS, AGREEMENT_CELLS)
-    saliency = interpolate(result.atlas_saliency[None, None], size, mode="bilinear", antialias=True)
-    seen = sample(valid, resize_grid(result.grids, AGREEMENT_CELLS), padding="zeros").flatten(1)
-    return Congealed(torch.stack(rows), seen, saliency.flatten())
-
-
-def _view(
-    result: CongealingResult, described: DescribedSet, describe: Describer | None, index: int
-) -> tuple[Tensor, Tensor]:
-    """Features (1, C, h, w) of an image, and the grid (1, A, A, 2) from the atlas to them."""
-    mirrored, one = bool(result.mirrored[index]), slice(index, index + 1)
-    if describe is not None:
-        cells = identity_grid(*result.flows.shape[1:3], device=result.flows.device)
-        maps = describe([index], result.matrices[one], [mirrored], cells=described.features.shape[-1])
-        return maps, cells + result.flows[one]
-    if mirrored and described.mirrored_features is not None:
-        return described.mirrored_features[one], result.grids[one] * result.grids.new_tensor([-1.0, 1.0])
-    return described.features[one], result.grids[one]
+    return Congealed(
+        torch.stack(rows),
+        sample(valid, resize_grid(grids, AGREEMENT_CELLS), padding="zeros").flatten(1),
+        interpolate(saliency[None, None], size, mode="bilinear", antialias=True).flatten(),
+    )
 
 
 def agreement_maps(congealed: Congealed, weights: Tensor, tick: Tick) -> Tensor:

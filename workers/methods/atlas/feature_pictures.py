@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from workers.matching.projection import principal_axes
-from workers.methods.neural_congealing.outcome.agreement import AGREEMENT_CELLS, Congealed
-from workers.methods.neural_congealing.outcome.pictures import Picture, as_picture
+from workers.methods.atlas.agreement import AGREEMENT_CELLS, Congealed
+from workers.methods.atlas.pictures import Picture, as_picture
 from workers.rendering.colour_map import coloured
 
 SIDE = 256

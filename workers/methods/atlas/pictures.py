@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,6 @@ from alignment.atlas import Atlas
 from workers.backbones.base import Tick
 from workers.geometry.coordinates import resize_grid, sample
 from workers.imaging.frames import WorkingFrames
-from workers.methods.neural_congealing.result import CongealingResult
 
 PICTURE_SIDE = 512
 MASK_SIDE = 256
@@ -25,25 +23,35 @@ _CHECKER_GREYS = (0.72, 0.82)
 Picture = npt.NDArray[np.uint8]
 
 
-def atlas_pictures(result: CongealingResult, frames: WorkingFrames, tick: Tick) -> Mapping[str, Picture]:
-    """The average of the congealed pictures, plain and on a checkerboard by saliency, and the saliency itself."""
-    average = average_picture(frames, result, tick)
-    saliency = interpolate(result.atlas_saliency[None, None], (PICTURE_SIDE, PICTURE_SIDE), mode="bilinear")[0]
+def atlas_pictures(
+    frames: WorkingFrames, grids: Tensor, saliency: Tensor, kept: Tensor, tick: Tick
+) -> dict[str, Picture]:
+    """The average of the congealed pictures, plain and on a checkerboard by saliency, and the saliency itself.
+
+    Args:
+        frames: N pictures.
+        grids: (N, A, A, 2) atlas -> picture as uploaded.
+        saliency: (A, A) of the atlas in [0, 1].
+        kept: (N,) bool, pictures that make up the average; all if there is none.
+        tick: called for every picture.
+    """
+    average = average_picture(frames, grids, kept, tick)
+    shown = interpolate(saliency[None, None], (PICTURE_SIDE, PICTURE_SIDE), mode="bilinear")[0]
     board = checkerboard(PICTURE_SIDE).to(average)
     return {
         "pictures/atlas": as_picture(average),
-        "pictures/atlas_masked": as_picture(saliency * average + (1 - saliency) * board),
-        "pictures/atlas_saliency": as_picture(saliency.expand(3, -1, -1)),
+        "pictures/atlas_masked": as_picture(shown * average + (1 - shown) * board),
+        "pictures/atlas_saliency": as_picture(shown.expand(3, -1, -1)),
     }
 
 
-def average_picture(frames: WorkingFrames, result: CongealingResult, tick: Tick) -> Tensor:
-    """Mean (3, side, side) of the pictures seen through the atlas, outliers left out; grey where none is seen."""
-    grids = resize_grid(result.grids, PICTURE_SIDE)
+def average_picture(frames: WorkingFrames, grids: Tensor, kept: Tensor, tick: Tick) -> Tensor:
+    """Mean (3, side, side) of the kept pictures seen through the atlas; grey where none is seen."""
+    grids = resize_grid(grids, PICTURE_SIDE)
     total = torch.zeros(3, PICTURE_SIDE, PICTURE_SIDE, device=grids.device)
     weight = torch.zeros(1, PICTURE_SIDE, PICTURE_SIDE, device=grids.device)
     valid = frames.valid(frames.size)
-    kept = ~result.outlier if bool((~result.outlier).any()) else torch.ones_like(result.outlier)
+    kept = kept if bool(kept.any()) else torch.ones_like(kept)
     for index in kept.nonzero().flatten().tolist():
         grid = grids[index : index + 1]
         seen = sample(valid[index : index + 1], grid, padding="zeros")[0]
@@ -53,20 +61,20 @@ def average_picture(frames: WorkingFrames, result: CongealingResult, tick: Tick)
     return torch.where(weight > 0, total / weight.clamp(min=1e-6), 0.5)
 
 
-def congealed_masks(result: CongealingResult, masks: Tensor) -> list[Picture]:
-    """Grey pictures (side, side) of masks (N, 1, h, w) of the pictures as uploaded, seen through the atlas."""
-    grids = resize_grid(result.grids, MASK_SIDE)
+def congealed_masks(grids: Tensor, masks: Tensor) -> list[Picture]:
+    """Grey pictures (side, side) of masks (N, 1, h, w) seen through the atlas by grids (N, A, A, 2)."""
+    grids = resize_grid(grids, MASK_SIDE)
     seen = [sample(mask[None], grid[None], padding="zeros")[0] for mask, grid in zip(masks, grids, strict=True)]
     return [as_picture(mask) for mask in seen]
 
 
-def saliency_in_images(result: CongealingResult, form: Atlas) -> list[Picture]:
-    """Grey pictures (h, w) of each image on the grid of its map: the atlas' saliency there; 0 where it has no place."""
+def saliency_in_images(saliency: Tensor, form: Atlas) -> list[Picture]:
+    """Grey pictures (h, w) of each image on the grid of its map: the atlas' saliency (A, A) there; 0 where no place."""
     pictures = []
     for points in form.to_canonical:
-        places = torch.from_numpy(points).to(result.atlas_saliency) * 2 - 1
+        places = torch.from_numpy(points).to(saliency) * 2 - 1
         known = places.isfinite().all(dim=-1)
-        seen = sample(result.atlas_saliency[None, None], torch.where(known.unsqueeze(-1), places, 0.0)[None])[0]
+        seen = sample(saliency[None, None], torch.where(known.unsqueeze(-1), places, 0.0)[None])[0]
         pictures.append(as_picture(seen * known))
     return pictures
 

@@ -1,0 +1,101 @@
+"""Parts of the objects of a set, and where they lie in the canonical square."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, one_hot
+
+from workers.backbones.base import Tick
+from workers.methods.asic.canonical_maps import CanonicalMaps, seen_through
+from workers.methods.asic.inputs import DescribedSet
+from workers.methods.features import Heartbeat, describe
+from workers.saliency.augmentation import augmented_views
+from workers.saliency.parts import BACKGROUND, PartOptions, co_segmented_parts, part_labels
+
+_SAMPLES_AN_IMAGE = 150
+_OFFICIAL_EVERY = 100
+
+
+@dataclass(frozen=True)
+class ObjectParts:
+    """Parts of N images.
+
+    Attributes:
+        labels: (N, S, S) of the frames' pixels: parts from 0, and -1 on the background.
+        centroids: (K, C) features of the parts.
+        background: (B, C) of what is no part.
+    """
+
+    labels: Tensor
+    centroids: Tensor
+    background: Tensor
+
+    @property
+    def count(self) -> int:
+        """Parts K that were found."""
+        return len(self.centroids)
+
+
+def found_parts(
+    described: DescribedSet, foreground: Tensor, count: int, pulse: Heartbeat, *, seed: int, parity: bool = False
+) -> ObjectParts:
+    """Divide the foreground (N, 1, c, c) of a set into at most `count` parts.
+
+    Mirrored pictures join the clustering, so that left and right parts are alike: those described already, or, with
+    `parity`, crops of both as the official code cuts them.
+    """
+    views: Tensor | list[Tensor] = []
+    if parity:
+        cut = augmented_views(described.frames.pictures, seed=seed)
+        cells = int(described.features.shape[-1])
+        views = [describe(described.backbone, view[None], cells=cells, tick=pulse.beat)[0] for view in cut]
+    elif described.mirrored_features is not None:
+        views = described.mirrored_features
+    every = _OFFICIAL_EVERY if parity else max(1, described.features[0, 0].numel() // _SAMPLES_AN_IMAGE)
+    parts = co_segmented_parts(
+        described.features,
+        views,
+        foreground,
+        described.frames.pictures,
+        PartOptions(parts=count, every=every),
+        seed=seed,
+        tick=pulse.beat,
+    )
+    if parts.count < count:
+        pulse.log(f"{_how_many(parts.count)} could be told apart, not {count}.")
+    return ObjectParts(_without_padding(parts.labels, described), parts.centroids, parts.background)
+
+
+def parts_by_centroids(described: DescribedSet, centroids: Tensor, background: Tensor, tick: Tick) -> ObjectParts:
+    """The parts, by features found before, of further images."""
+    labels = part_labels(described.features, described.frames.pictures, centroids, background, tick=tick)
+    return ObjectParts(_without_padding(labels, described), centroids, background)
+
+
+def part_shares(parts: ObjectParts, maps: CanonicalMaps) -> Tensor:
+    """Share (K, A, A) of the images that show each part at each cell of the canonical square, of those that show it."""
+    if parts.count == 0:
+        return maps.grids.new_zeros(0, *maps.grids.shape[1:3])
+    total = maps.grids.new_zeros(parts.count, *maps.grids.shape[1:3])
+    for labels, grid in zip(parts.labels, maps.grids, strict=True):
+        layers = one_hot(labels + 1, parts.count + 1)[..., 1:].permute(2, 0, 1).to(total)
+        total += seen_through(layers.unsqueeze(0), grid.unsqueeze(0))[0]
+    return total / maps.known.sum(dim=0).clamp(min=1)
+
+
+def training_labels(parts: ObjectParts, size: int) -> Tensor:
+    """Labels (N, size, size) as the training takes them: -1 on the background."""
+    labels = interpolate(parts.labels.unsqueeze(1).float(), (size, size), mode="nearest-exact")
+    return labels.squeeze(1).long()
+
+
+def _without_padding(labels: Tensor, described: DescribedSet) -> Tensor:
+    shown = described.frames.valid(labels.shape[-1])[:, 0] > 0
+    return torch.where(shown, labels, BACKGROUND)
+
+
+def _how_many(count: int) -> str:
+    return {0: "No parts", 1: "Only one part"}.get(count, f"Only {count} parts")

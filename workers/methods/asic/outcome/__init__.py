@@ -1,0 +1,1 @@
+"""What a user gets out of an alignment by ASIC."""
