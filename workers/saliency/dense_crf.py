@@ -5,14 +5,14 @@ kernel). With the kernels K_m, p = q included, and their symmetric normalisation
 
     Q <- softmax(-e + sum_m w_m K~_m Q),   Q_0 = softmax(-e)
 
-`dense_crf_exact` multiplies with the whole kernels; `dense_crf` cuts them off beyond 15 pixels, where the bilateral one
-has fallen to 1 % of its centre, and needs little more memory than its arguments.
+`dense_crf_exact` multiplies with the whole kernels; `dense_crf` cuts them off, by default beyond 15 pixels, where the
+bilateral one has fallen to 1 % of its centre, and needs little more memory than its arguments.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -39,10 +39,21 @@ class CrfOptions:
     bilateral_levels: float = 13.0
     """Deviation in colour, of 255 levels."""
     bilateral_weight: float = 15.0
+    radius: int = RADIUS
+    """Pixels beyond which `dense_crf` cuts the kernels off."""
+
+    def at_scale(self, scale: float) -> CrfOptions:
+        """The same for pictures scaled by this."""
+        return replace(
+            self,
+            smooth_px=self.smooth_px * scale,
+            bilateral_px=self.bilateral_px * scale,
+            radius=round(self.radius * scale),
+        )
 
 
 def dense_crf(energies: Tensor, image: Tensor, options: CrfOptions | None = None, *, tick: Tick = no_tick) -> Tensor:
-    """Label probabilities (L, H, W) by mean field with kernels of radius 15.
+    """Label probabilities (L, H, W) by mean field with kernels that are cut off.
 
     Args:
         energies: (L, H, W), low where a label fits.
@@ -51,8 +62,8 @@ def dense_crf(energies: Tensor, image: Tensor, options: CrfOptions | None = None
     """
     options = options or CrfOptions()
     colours = image.float() * (_LEVELS / options.bilateral_levels)
-    smooth = _gaussian(options.smooth_px)
-    bilateral = _windowed_bilateral(colours, options.bilateral_px, tick)
+    smooth = _gaussian(options.smooth_px, options.radius)
+    bilateral = _windowed_bilateral(colours, options.bilateral_px, options.radius, tick)
     return _mean_field(
         energies, [(options.smooth_weight, smooth), (options.bilateral_weight, bilateral)], options.steps
     )
@@ -96,25 +107,25 @@ def _whole(places: Tensor) -> Kernel:
     return lambda maps: (maps.flatten(1) @ kernel).view_as(maps)
 
 
-def _gaussian(deviation_px: float) -> Kernel:
-    offsets = torch.arange(-RADIUS, RADIUS + 1, dtype=torch.float32)
+def _gaussian(deviation_px: float, radius: int) -> Kernel:
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
     taps = torch.exp(-0.5 * (offsets / deviation_px).square())
 
     def apply(maps: Tensor) -> Tensor:
         weights = taps.to(maps).view(1, 1, -1, 1)
-        rows = conv2d(maps.unsqueeze(1), weights, padding=(RADIUS, 0))
-        return conv2d(rows, weights.transpose(2, 3), padding=(0, RADIUS)).squeeze(1)
+        rows = conv2d(maps.unsqueeze(1), weights, padding=(radius, 0))
+        return conv2d(rows, weights.transpose(2, 3), padding=(0, radius)).squeeze(1)
 
     return apply
 
 
-def _windowed_bilateral(colours: Tensor, deviation_px: float, tick: Tick) -> Kernel:
+def _windowed_bilateral(colours: Tensor, deviation_px: float, radius: int, tick: Tick) -> Kernel:
     """Go over the offsets of half the window: one weight serves a pixel and its neighbour both ways."""
 
     def apply(maps: Tensor) -> Tensor:
         total = maps.clone()
-        last = min(RADIUS, maps.shape[-1] - 1)
-        for down, right in _half_window(*maps.shape[-2:]):
+        last = min(radius, maps.shape[-1] - 1)
+        for down, right in _half_window(radius, *maps.shape[-2:]):
             near, far = _overlap(down, right)
             distance = (colours[:, *near] - colours[:, *far]).square_().sum(dim=0)
             distance += (down**2 + right**2) / deviation_px**2
@@ -128,12 +139,12 @@ def _windowed_bilateral(colours: Tensor, deviation_px: float, tick: Tick) -> Ker
     return apply
 
 
-def _half_window(height: int, width: int) -> list[tuple[int, int]]:
+def _half_window(radius: int, height: int, width: int) -> list[tuple[int, int]]:
     """Offsets (down, right) of the window's lower half that fit into the picture."""
     return [
         (down, right)
-        for down in range(min(RADIUS, height - 1) + 1)
-        for right in range(-min(RADIUS, width - 1), min(RADIUS, width - 1) + 1)
+        for down in range(min(radius, height - 1) + 1)
+        for right in range(-min(radius, width - 1), min(radius, width - 1) + 1)
         if (down, right) > (0, 0)
     ]
 

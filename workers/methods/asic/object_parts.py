@@ -13,10 +13,13 @@ from workers.methods.asic.canonical_maps import CanonicalMaps, seen_through
 from workers.methods.asic.inputs import DescribedSet
 from workers.methods.features import Heartbeat, describe
 from workers.saliency.augmentation import augmented_views
+from workers.saliency.dense_crf import CrfOptions
 from workers.saliency.parts import BACKGROUND, PartOptions, co_segmented_parts, part_labels
 
 _SAMPLES_AN_IMAGE = 150
 _OFFICIAL_EVERY = 100
+_OFFICIAL_PX = 256
+LABEL_PX = 128
 
 
 @dataclass(frozen=True)
@@ -55,24 +58,19 @@ def found_parts(
     elif described.mirrored_features is not None:
         views = described.mirrored_features
     every = _OFFICIAL_EVERY if parity else max(1, described.features[0, 0].numel() // _SAMPLES_AN_IMAGE)
-    parts = co_segmented_parts(
-        described.features,
-        views,
-        foreground,
-        described.frames.pictures,
-        PartOptions(parts=count, every=every),
-        seed=seed,
-        tick=pulse.beat,
-    )
+    pictures = described.frames.pictures if parity else _labelled_pictures(described)
+    options = PartOptions(parts=count, every=every, crf=_crf(int(pictures.shape[-1])))
+    parts = co_segmented_parts(described.features, views, foreground, pictures, options, seed=seed, tick=pulse.beat)
     if parts.count < count:
         pulse.log(f"{_how_many(parts.count)} could be told apart, not {count}.")
-    return ObjectParts(_without_padding(parts.labels, described), parts.centroids, parts.background)
+    return ObjectParts(_of_frames(parts.labels, described), parts.centroids, parts.background)
 
 
 def parts_by_centroids(described: DescribedSet, centroids: Tensor, background: Tensor, tick: Tick) -> ObjectParts:
     """The parts, by features found before, of further images."""
-    labels = part_labels(described.features, described.frames.pictures, centroids, background, tick=tick)
-    return ObjectParts(_without_padding(labels, described), centroids, background)
+    pictures = _labelled_pictures(described)
+    labels = part_labels(described.features, pictures, centroids, background, _crf(int(pictures.shape[-1])), tick=tick)
+    return ObjectParts(_of_frames(labels, described), centroids, background)
 
 
 def part_shares(parts: ObjectParts, maps: CanonicalMaps) -> Tensor:
@@ -86,15 +84,21 @@ def part_shares(parts: ObjectParts, maps: CanonicalMaps) -> Tensor:
     return total / maps.known.sum(dim=0).clamp(min=1)
 
 
-def training_labels(parts: ObjectParts, size: int) -> Tensor:
-    """Labels (N, size, size) as the training takes them: -1 on the background."""
-    labels = interpolate(parts.labels.unsqueeze(1).float(), (size, size), mode="nearest-exact")
-    return labels.squeeze(1).long()
+def _labelled_pictures(described: DescribedSet) -> Tensor:
+    """The frames at the size at which parts are fitted to edges: a sixteenth of the work of the official size."""
+    size = (LABEL_PX, LABEL_PX)
+    return interpolate(described.frames.pictures, size, mode="bilinear", antialias=True)
 
 
-def _without_padding(labels: Tensor, described: DescribedSet) -> Tensor:
-    shown = described.frames.valid(labels.shape[-1])[:, 0] > 0
-    return torch.where(shown, labels, BACKGROUND)
+def _crf(size: int) -> CrfOptions:
+    return CrfOptions().at_scale(size / _OFFICIAL_PX)
+
+
+def _of_frames(labels: Tensor, described: DescribedSet) -> Tensor:
+    """Labels (N, H, W) on the pixels of the frames, background on padding."""
+    size = described.frames.size
+    spread = interpolate(labels.unsqueeze(1).float(), (size, size), mode="nearest-exact").squeeze(1).long()
+    return torch.where(described.frames.valid(size)[:, 0] > 0, spread, BACKGROUND)
 
 
 def _how_many(count: int) -> str:
