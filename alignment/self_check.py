@@ -16,6 +16,8 @@ _MAX_PROBES = 32
 _LOW_COVERAGE = 0.25
 _HIGH_FOLD_OVER = 0.1
 _LOW_ALIGNMENT = 0.5
+_LOW_CONSISTENCY = 0.5
+_LOW_CONSISTENCY_OF_IMAGE = 0.25
 
 
 def self_check(
@@ -23,18 +25,21 @@ def self_check(
     *,
     agreement: Sequence[float] = (),
     alignment_scores: Sequence[float] = (),
+    consistency: Sequence[float] = (),
     outliers: Collection[int] = (),
     names: Sequence[str] = (),
 ) -> dict[str, JsonValue]:
     """Score cycle consistency, coverage and fold-over of every image's maps.
 
     The cycles of an atlas close whether or not it is right; `agreement` is the figure that falls when it is not, and
-    `alignment_score` tells which images spoil it.
+    `alignment_score` tells which images spoil it; `consistency` falls when maps leave aside what pairs of images show.
 
     Args:
         form: the result.
         agreement: per image how alike its aligned features are to the others', in [-1, 1]; empty when not measured.
         alignment_scores: per image in [0, 1], 1 as good as a typical image of the set, 0 chance; may be empty.
+        consistency: per image in [0, 1] the share of the matches that pairs of images agree on that its map explains;
+            may be empty.
         outliers: indices of images that agree far less with the others than they do.
         names: of the images, for the warnings; may be empty.
 
@@ -42,13 +47,14 @@ def self_check(
         Means over the images of `coverage` (share of cells with a correspondence inside its frame), `fold_over` (share
         of mapped cells whose orientation differs from the majority), `cycle_error` (median distance after a way there
         and back, as a share of the longer side), `cycle_consistent` (share of probes that return within 0.1 of the
-        longer side) and, if measured, `agreement` and `alignment_score`; `images` with the same per image, with
-        `outlier` where there are alignment scores, and `warnings`. For an atlas the way is image, atlas, image; for
-        pairwise maps it is image, other image, image, over all others.
+        longer side) and, if measured, `agreement`, `alignment_score` and `consistency`; `images` with the same per
+        image, with `outlier` where there are alignment scores, and `warnings`. For an atlas the way is image, atlas,
+        image; for pairwise maps it is image, other image, image, over all others.
     """
     measure = _check_atlas_image if isinstance(form, Atlas) else _check_pairs_image
     rows = [measure(form, index) for index in range(len(form.images))]  # type: ignore[arg-type]
-    for name, values in (("agreement", agreement), ("alignment_score", alignment_scores)):
+    measured = (("agreement", agreement), ("alignment_score", alignment_scores), ("consistency", consistency))
+    for name, values in measured:
         rows = [row | {name: value} for row, value in zip(rows, values, strict=True)] if values else rows
     summary: dict[str, JsonValue] = {key: _rounded(np.mean([row[key] for row in rows])) for key in rows[0]}
     flags: list[dict[str, JsonValue]] = [
@@ -125,15 +131,23 @@ def _cycle(
 
 
 def _warnings(rows: list[dict[str, float]], outliers: Collection[int], labels: Sequence[str]) -> list[JsonValue]:
-    mean = float(np.mean([row.get("alignment_score", 1.0) for row in rows]))
+    aligned, explained = (
+        float(np.mean([row.get(name, 1.0) for row in rows])) for name in ("alignment_score", "consistency")
+    )
     warnings: list[JsonValue] = []
-    if mean < _LOW_ALIGNMENT:
-        warnings.append(f"the images hardly agree (mean alignment score {mean:.2f}); do not trust their maps")
+    if aligned < _LOW_ALIGNMENT:
+        warnings.append(f"the images hardly agree (mean alignment score {aligned:.2f}); do not trust their maps")
+    if explained < _LOW_CONSISTENCY:
+        warnings.append(
+            f"the maps explain only {explained:.0%} of the matches that pairs of images agree on; do not trust them"
+        )
     warnings += [
         f"{labels[index]}: agrees far less with the others than they do; it may not belong to the set"
         for index in sorted(outliers)
     ]
     for label, row in zip(labels, rows, strict=True):
+        if row.get("consistency", 1.0) < _LOW_CONSISTENCY_OF_IMAGE:
+            warnings.append(f"{label}: its map explains only {row['consistency']:.0%} of its matches")
         if row["coverage"] < _LOW_COVERAGE:
             warnings.append(f"{label}: only {row['coverage']:.0%} of its map lands inside the frame")
         if row["fold_over"] > _HIGH_FOLD_OVER:

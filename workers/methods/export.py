@@ -54,6 +54,7 @@ def export(result: MethodResult, images: Sequence[InputImage], folder: Path) -> 
         result.form,
         agreement=_figures(result, "agreement"),
         alignment_scores=_figures(result, "alignment_score"),
+        consistency=_figures(result, "consistency"),
         outliers=[index for index, score in enumerate(result.scores) if score.get("outlier")],
         names=[image.name for image in images],
     )

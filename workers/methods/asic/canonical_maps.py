@@ -68,7 +68,9 @@ def canonical_maps(places: Tensor, mirrored: Tensor, *, size: int, atlas_size: i
     for grid, sign in zip(coarse, side, strict=True):
         inverse = invert_at(grid, targets)
         points = inverse.points * torch.stack([sign, torch.ones_like(sign)])
-        filled = torch.where(inverse.valid.unsqueeze(1), points, 2 * NOWHERE)
+        # Outwards, so that what lies between a seen cell and this one does not cross the frame.
+        beyond = 2 * NOWHERE * torch.where(points < 0, -1.0, 1.0)
+        filled = torch.where(inverse.valid.unsqueeze(1), points, beyond)
         grids.append(filled.view(atlas_size, atlas_size, 2))
         tick()
     fine = places if places.shape[1] == size else resize_grid(places, size)

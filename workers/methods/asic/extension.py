@@ -114,9 +114,8 @@ def add_images(
     together = _joined(old, new)
     seen = common(together, maps, pulse.beat, saliency=finished.saliency)
     pulse.stage("parts")
-    parts = parts_by_centroids(
-        together, finished.tensors["part_features"], finished.tensors["background_features"], pulse.beat
-    )
+    centroids, background = finished.tensors["part_features"], finished.tensors["background_features"]
+    parts = parts_by_centroids(together, seen.foreground, centroids, background, pulse.beat)
     everything = _evidence(finished, found, anchors, together.frames)
     return _kept(base, outcome(maps, everything, seen, parts, together, pulse))
 

@@ -20,6 +20,7 @@ _SAMPLES_AN_IMAGE = 150
 _OFFICIAL_EVERY = 100
 _OFFICIAL_PX = 256
 LABEL_PX = 128
+_ON_OBJECT = 0.3
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,17 @@ def found_parts(
     parts = co_segmented_parts(described.features, views, foreground, pictures, options, seed=seed, tick=pulse.beat)
     if parts.count < count:
         pulse.log(f"{_how_many(parts.count)} could be told apart, not {count}.")
-    return ObjectParts(_of_frames(parts.labels, described), parts.centroids, parts.background)
+    labels = _of_frames(parts.labels, described, None if parity else foreground)
+    return ObjectParts(labels, parts.centroids, parts.background)
 
 
-def parts_by_centroids(described: DescribedSet, centroids: Tensor, background: Tensor, tick: Tick) -> ObjectParts:
+def parts_by_centroids(
+    described: DescribedSet, foreground: Tensor, centroids: Tensor, background: Tensor, tick: Tick
+) -> ObjectParts:
     """The parts, by features found before, of further images."""
     pictures = _labelled_pictures(described)
     labels = part_labels(described.features, pictures, centroids, background, _crf(int(pictures.shape[-1])), tick=tick)
-    return ObjectParts(_of_frames(labels, described), centroids, background)
+    return ObjectParts(_of_frames(labels, described, foreground), centroids, background)
 
 
 def part_shares(parts: ObjectParts, maps: CanonicalMaps) -> Tensor:
@@ -94,11 +98,14 @@ def _crf(size: int) -> CrfOptions:
     return CrfOptions().at_scale(size / _OFFICIAL_PX)
 
 
-def _of_frames(labels: Tensor, described: DescribedSet) -> Tensor:
-    """Labels (N, H, W) on the pixels of the frames, background on padding."""
+def _of_frames(labels: Tensor, described: DescribedSet, foreground: Tensor | None) -> Tensor:
+    """Labels (N, H, W) on the pixels of the frames, background on padding and off the foreground (N, 1, c, c)."""
     size = described.frames.size
     spread = interpolate(labels.unsqueeze(1).float(), (size, size), mode="nearest-exact").squeeze(1).long()
-    return torch.where(described.frames.valid(size)[:, 0] > 0, spread, BACKGROUND)
+    kept = described.frames.valid(size)[:, 0] > 0
+    if foreground is not None:
+        kept &= interpolate(foreground, (size, size), mode="bilinear")[:, 0] > _ON_OBJECT
+    return torch.where(kept, spread, BACKGROUND)
 
 
 def _how_many(count: int) -> str:

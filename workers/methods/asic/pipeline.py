@@ -44,14 +44,14 @@ class Asic(ExtendableMethod[AsicParams]):
         aligned, controls = _unaligned(described, pulse) if parity else _explicit(described, params, run.seed, pulse)
         tell_unmatched(match_counts(aligned.matches, len(images)), images, pulse)
         maps = _maps(aligned, described, params, pulse)
-        seen = common(described, maps, pulse.beat)
+        seen = common(described, maps, pulse.beat, aligned=aligned)
         pulse.stage("parts")
         foreground = seen.foreground if described.masks is not None or not parity else described.valid
         parts = found_parts(described, foreground, params.num_parts, pulse, seed=run.seed, parity=parity)
         if params.preset != "draft":
             aligned = trained(aligned, controls, described, foreground, parts, params, self.backbones, run, pulse)
             maps = _maps(aligned, described, params, pulse)
-            seen = common(described, maps, pulse.beat)
+            seen = common(described, maps, pulse.beat, aligned=aligned)
         found = evidence(aligned, described.frames)
         return outcome(maps, found, seen, parts, described, pulse, training=aligned.training)
 
