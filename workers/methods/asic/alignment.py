@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from workers.backbones.base import Tick, no_tick
-from workers.geometry.flows import evaluate_flow
+from workers.geometry.flows import dense_flow, evaluate_flow
+from workers.geometry.inversion import jacobian_determinant
 from workers.geometry.joint_splines import JointOptions, PairedPoints, fit_joint_splines
 from workers.methods.asic.flips import mirrored_images, oriented
-from workers.methods.asic.matching import Cells, Pair, matched
-from workers.methods.asic.support import weighted_by_support
+from workers.methods.asic.matching import Cells, Pair, chosen_cells, matched
+from workers.methods.asic.support import cell_index, weighted_by_support
 from workers.methods.base import UnfitImagesError
 
 MIRRORED_GAIN = 1.2
@@ -28,6 +29,7 @@ _TRUSTED = 0.25
 _RIM = 0.9
 _TAIL = 0.01
 _SUPPORT_CELLS = 32
+_ORIENTED_CELLS = 32
 
 
 class NoMatchesError(UnfitImagesError):
@@ -46,10 +48,12 @@ class AlignOptions:
 
     Attributes:
         most_matches: of a pair; None takes all.
+        guided_rounds: how often images are matched again, each near to where the maps found so far say.
         splines: how maps are fitted.
     """
 
     most_matches: int | None = 300
+    guided_rounds: int = 2
     splines: JointOptions = field(default_factory=JointOptions)
 
 
@@ -98,8 +102,27 @@ def align(
     if not bool(plain.weights.any()):
         raise NoMatchesError
     as_they_are = fit_matches(plain, images, options.splines, fixed=fixed, tick=tick)
-    if turned is None:
-        return as_they_are
+    found = (
+        as_they_are if turned is None else _oriented(upright, turned, pairs, plain, as_they_are, options, fixed, tick)
+    )
+    cells = upright if turned is None else chosen_cells(upright, turned, found.mirrored)
+    for _ in range(options.guided_rounds):
+        found = _guided(found, cells, pairs, options, fixed, tick)
+    return found
+
+
+def _oriented(
+    upright: Cells,
+    turned: Cells,
+    pairs: Sequence[Pair],
+    plain: PairedPoints,
+    as_they_are: SplineAlignment,
+    options: AlignOptions,
+    fixed: Tensor | None,
+    tick: Tick,
+) -> SplineAlignment:
+    """The alignment with images mirrored, where that explains clearly more, else the one as they are."""
+    images = len(upright.places)
     first_mirrored = matched(turned, upright, pairs, most=options.most_matches, tick=tick)
     mirrored = mirrored_images(plain, first_mirrored, images, fixed)
     if not bool(mirrored.any()):
@@ -107,8 +130,26 @@ def align(
     turned_matches = oriented(plain, first_mirrored, mirrored)
     other = replace(fit_matches(turned_matches, images, options.splines, fixed=fixed, tick=tick), mirrored=mirrored)
     changed = mirrored[plain.first] != mirrored[plain.second]
-    gained = other.trust[changed].sum() > MIRRORED_GAIN * as_they_are.trust[changed].sum()
+    gained = _upright_trust(other)[changed].sum() > MIRRORED_GAIN * _upright_trust(as_they_are)[changed].sum()
     return other if bool(gained) else as_they_are
+
+
+def _guided(
+    found: SplineAlignment,
+    cells: Cells,
+    pairs: Sequence[Pair],
+    options: AlignOptions,
+    fixed: Tensor | None,
+    tick: Tick,
+) -> SplineAlignment:
+    """Match again, near to where the maps say, and fit anew; what is said of the matches stays about the first ones."""
+    images = len(cells.places)
+    plane = [evaluate_flow(found.controls[i : i + 1], own.to(found.controls))[0] for i, own in enumerate(cells.places)]
+    again = matched(cells, cells, pairs, most=options.most_matches, plane=plane, tick=tick)
+    weighted = weighted_by_support(again, agreement(again, found.controls), images, _SUPPORT_CELLS)
+    fitted = fit_joint_splines(weighted, images, options.splines, fixed=fixed, tick=tick)
+    controls = fitted.controls if fixed is not None else _framed(fitted.controls, again, fitted.trust)
+    return replace(found, controls=controls, trust=agreement(found.matches, controls))
 
 
 def fit_matches(
@@ -129,6 +170,14 @@ def fit_matches(
     controls = fitted.controls if fixed is not None else _framed(fitted.controls, matches, fitted.trust)
     none = torch.zeros(images, dtype=torch.bool, device=controls.device)
     return SplineAlignment(controls, none, matches, agreement(matches, controls))
+
+
+def _upright_trust(found: SplineAlignment) -> Tensor:
+    """Trust (P, K) where the maps keep orientation at both ends: splines can turn an image around by themselves."""
+    upright = (jacobian_determinant(dense_flow(found.controls, _ORIENTED_CELLS + 1)) > 0).flatten()
+    ends = ((found.matches.first, found.matches.first_points), (found.matches.second, found.matches.second_points))
+    first, second = (upright[cell_index(of, points, _ORIENTED_CELLS)] for of, points in ends)
+    return found.trust * first * second
 
 
 def agreement(matches: PairedPoints, controls: Tensor) -> Tensor:

@@ -1,14 +1,14 @@
 """Adding images to a finished canonical plane: only the new ones' maps are fitted.
 
 The anchors are images of the finished result, their features seen through their own maps: they stand in the plane
-already, and the new images are fitted to them by their matches.
+already. Every new image is fitted to them by its own matches: where many new images were matched with each other too,
+they could agree best by all shrinking to one point.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,7 @@ from workers.methods.features import Heartbeat, describe_frames
 from workers.run_context import Run
 
 MAX_ANCHORS = 12
+_BEYOND = 1e5  # So far that no mean of it and a place in the frame lies in the frame.
 _NEEDED = ("atlas_saliency", "part_features", "background_features", "matches")
 
 
@@ -133,7 +134,7 @@ def finished_plane(base: BaseResult, frames: WorkingFrames) -> Finished:
     grids, places = [], []
     for index, box in enumerate(frames.boxes):
         grid = upload_to_frame(_tensor(base.form.from_canonical[index], device), box)
-        grids.append(grid.nan_to_num(nan=2 * NOWHERE))
+        grids.append(grid.nan_to_num(nan=_BEYOND))
         own = torch.full((frames.size, frames.size, 2), NOWHERE, device=device)
         own[inner_slices(box)] = 2 * _tensor(base.form.to_canonical[index], device) - 1
         places.append(own)
@@ -146,7 +147,7 @@ def finished_plane(base: BaseResult, frames: WorkingFrames) -> Finished:
 def _fitted(
     old: DescribedSet, new: DescribedSet, finished: Finished, anchors: Tensor, params: AsicParams, pulse: Heartbeat
 ) -> SplineAlignment:
-    """Fit the M new images to each other and to the anchors, which follow them in the alignment."""
+    """Fit the M new images to the anchors, which follow them in the alignment."""
     shown, area = _seen_in_plane(old, finished, anchors, masked=new.masks is not None)
     everything = torch.cat([new.features, shown])
     project = fit_projection(everything, torch.cat([new.area, area]), dim=FEATURE_DIM, whitening=WHITENING)
@@ -156,8 +157,7 @@ def _fitted(
         mirrored = torch.cat([new.mirrored_features, shown])
         turned = cells_of(projected(project, mirrored), torch.cat([new.area.flip(-1), area]), MATCH_CELLS)
     added = len(new.features)
-    pairs = list(combinations(range(added), 2))
-    pairs += [(mine, added + anchor) for mine in range(added) for anchor in range(len(anchors))]
+    pairs = [(mine, added + anchor) for mine in range(added) for anchor in range(len(anchors))]
     fixed = torch.arange(added + len(anchors), device=anchors.device) >= added
     return align(upright, turned, pairs, align_options(params), fixed=fixed, tick=pulse.beat)
 
@@ -186,14 +186,16 @@ def _evidence(finished: Finished, found: SplineAlignment, anchors: Tensor, frame
     agreeing = consistency(matches, found.trust, len(found.controls))[:added]
     # Anchors take part by their places in the plane; as matches of their images they are read through their maps.
     numbers = torch.cat([before + torch.arange(added, device=anchors.device), anchors])
-    ends = []
+    ends, listed = [], matches.weights > 0
     for of, points in ((matches.first, matches.first_points), (matches.second, matches.second_points)):
         side = torch.where(found.mirrored[of], -1.0, 1.0).to(points)
         as_uploaded = points * torch.stack([side, torch.ones_like(side)], dim=1).unsqueeze(1)
         maps = finished.maps.grids[numbers[of].clamp(max=before - 1)].permute(0, 3, 1, 2)
         through = sample_at(maps, points).transpose(1, 2)
         ends.append(torch.where((of >= added).view(-1, 1, 1), through, as_uploaded))
-    renumbered = replace(matches, first=numbers[matches.first], second=numbers[matches.second])
+        listed = listed & (ends[-1].abs() <= 1).all(dim=2)
+    weights = matches.weights * listed
+    renumbered = replace(matches, first=numbers[matches.first], second=numbers[matches.second], weights=weights)
     rows = match_rows(renumbered, ends[0], ends[1], found.trust, frames)
     return Evidence(
         torch.cat([finished.figures("matches").long(), counts]),
@@ -229,7 +231,12 @@ def _kept(base: BaseResult, result: MethodResult) -> MethodResult:
         old.from_canonical + new.from_canonical[count:],
         old.confidence + new.confidence[count:],
     )
-    return replace(result, form=form, scores=[*base.scores, *result.scores[count:]])
+    scores = [*base.scores, *result.scores[count:]]
+    of_set = {
+        "outliers": sum(bool(score["outlier"]) for score in scores),
+        "alignment_score": float(np.mean([score["alignment_score"] for score in scores])),
+    }
+    return replace(result, form=form, scores=scores, set_scores={**result.set_scores, **of_set})
 
 
 def _tensor(array: npt.NDArray[np.floating], device: torch.device) -> Tensor:

@@ -91,7 +91,8 @@ def described_set(
 def align_options(params: AsicParams) -> AlignOptions:
     """Translate a job's parameters."""
     stiffest = JointOptions().stiffness[0]
-    return AlignOptions(params.matches, JointOptions(stiffness=(max(stiffest, params.stiffness), params.stiffness)))
+    splines = JointOptions(stiffness=(max(stiffest, params.stiffness), params.stiffness))
+    return AlignOptions(most_matches=params.matches, splines=splines)
 
 
 def tell_unmatched(counts: Tensor, images: Sequence[InputImage], pulse: Heartbeat) -> None:

@@ -8,15 +8,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import adaptive_avg_pool2d, normalize
 
 from workers.backbones.base import Tick, no_tick
 from workers.geometry.coordinates import identity_grid
 from workers.geometry.joint_splines import PairedPoints
+from workers.matching.nearest import nearest_both_ways
 from workers.matching.pseudo_correspondences import pseudo_correspondences
 
 _MOSTLY = 0.5
 _ANYTHING = 1 / 255
+_GUIDANCE = 0.3 / 0.6**2
 
 Pair = tuple[int, int]
 
@@ -55,6 +57,13 @@ def all_cells(features: Tensor, area: Tensor, side: int) -> Cells:
     return replace(whole, on_object=tuple(adaptive_avg_pool2d(area, side).flatten(1) > _ANYTHING))
 
 
+def chosen_cells(upright: Cells, turned: Cells, mirrored: Tensor) -> Cells:
+    """Of each image the cells as it is, or of its mirror image where `mirrored` (N,)."""
+    sides = [turned if flag else upright for flag in mirrored.tolist()]
+    features, places = ([getattr(side, name)[i] for i, side in enumerate(sides)] for name in ("features", "places"))
+    return Cells(tuple(features), tuple(places))
+
+
 def chosen_pairs(count: int, partners: int, seed: int) -> list[Pair]:
     """Pairs (i, j), i < j, of `count` images, in which each has at least so many partners, or all others.
 
@@ -70,7 +79,13 @@ def chosen_pairs(count: int, partners: int, seed: int) -> list[Pair]:
 
 
 def matched(
-    first: Cells, second: Cells, pairs: Sequence[Pair], *, most: int | None, tick: Tick = no_tick
+    first: Cells,
+    second: Cells,
+    pairs: Sequence[Pair],
+    *,
+    most: int | None,
+    plane: Sequence[Tensor] | None = None,
+    tick: Tick = no_tick,
 ) -> PairedPoints:
     """Match the first images of pairs, as `first` shows them, with their second images, as `second` does.
 
@@ -79,6 +94,8 @@ def matched(
         second: of all images.
         pairs: which to match.
         most: the most similar so many are kept of each pair; None keeps all.
+        plane: per image (P, 2), where its cells lie in a common plane by what is known already. The cosine of two
+            cells then counts the less, the farther apart they lie: by 0.3 at a distance of 0.6.
         tick: called for every pair.
 
     Returns:
@@ -86,7 +103,7 @@ def matched(
     """
     lists = []
     for i, j in pairs:
-        lists.append(_pair(first, second, i, j, most))
+        lists.append(_pair(first, second, i, j, most) if plane is None else _guided(first, i, j, most, plane))
         tick()
     longest = max((len(rows) for rows in lists), default=0)
     device = first.places[0].device
@@ -111,3 +128,25 @@ def _pair(first: Cells, second: Cells, i: int, j: int, most: int | None) -> Tens
         found = pseudo_correspondences(here, there)
     kept = found.similarity.argsort(descending=True, stable=True)[:most]
     return torch.cat([first.places[i][found.first[kept]], second.places[j][found.second[kept]]], dim=1)
+
+
+def _guided(cells: Cells, i: int, j: int, most: int | None, plane: Sequence[Tensor]) -> Tensor:
+    """As `_pair`, of one set of cells, with the squared distance in the plane, times `_GUIDANCE`, off the cosine."""
+    here, there = cells.features[i], cells.features[j]
+    if not len(here) or not len(there):
+        return cells.places[i].new_zeros(0, 4)
+    (ours, own), (theirs, other) = (_with_places(vectors, plane[of]) for vectors, of in ((here, i), (there, j)))
+    # cos - w |p - q|^2 = cos + 2 w p.q - w p.p - w q.q is one product of longer vectors.
+    forth, back = nearest_both_ways(
+        torch.cat([ours, own, torch.ones_like(own)], dim=1), torch.cat([theirs, torch.ones_like(other), other], dim=1)
+    )
+    mutual = (back.index[forth.index] == torch.arange(len(ours), device=ours.device)).nonzero().squeeze(1)
+    kept = mutual[forth.similarity[mutual].argsort(descending=True, stable=True)[:most]]
+    return torch.cat([cells.places[i][kept], cells.places[j][forth.index[kept]]], dim=1)
+
+
+def _with_places(features: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit features with their places (P, C + 2), and the places' share (P, 1) of the squared distance."""
+    places = places.to(features)
+    joined = torch.cat([normalize(features, dim=1), (2 * _GUIDANCE) ** 0.5 * places], dim=1)
+    return joined, -_GUIDANCE * places.square().sum(dim=1, keepdim=True)

@@ -26,7 +26,7 @@ def weighted_by_support(matches: PairedPoints, trust: Tensor, images: int, cells
         (matches.first, matches.first_points),
         (matches.second, matches.second_points),
     )
-    index = [_cell_index(of, points, cells) for of, points in ends]
+    index = [cell_index(of, points, cells) for of, points in ends]
     support = torch.zeros(images * cells * cells, dtype=torch.float64, device=trust.device)
     for flat in index:
         support.index_add_(0, flat.flatten(), (trust * (matches.weights > 0)).double().flatten())
@@ -37,7 +37,10 @@ def weighted_by_support(matches: PairedPoints, trust: Tensor, images: int, cells
     return replace(matches, weights=matches.weights * first * second)
 
 
-def _cell_index(of: Tensor, points: Tensor, cells: int) -> Tensor:
-    """Numbers (P, K) of the cells, over all images, in which points (P, K, 2) of images (P,) lie."""
+def cell_index(of: Tensor, points: Tensor, cells: int) -> Tensor:
+    """Numbers (P, K) of the cells, `cells` a side of each frame, in which points (P, K, 2) of images (P,) lie.
+
+    All images' cells are numbered in a row: image by image, each row by row.
+    """
     column, row = ((points + 1) / 2 * cells).floor().clamp(0, cells - 1).long().unbind(dim=2)
     return (of.unsqueeze(1) * cells + row) * cells + column
