@@ -42,3 +42,19 @@ def test_without_scores_nothing_is_flagged() -> None:
 def test_scores_for_some_images_only_are_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
         self_check(affine_atlas(), alignment_scores=[1.0])
+
+
+def test_consistency_stands_with_the_set_and_the_images() -> None:
+    check = self_check(affine_atlas(), consistency=[1.0, 0.24, 0.98], names=NAMES)
+    assert check["consistency"] == pytest.approx(0.74)
+    assert [row["consistency"] for row in check["images"]] == [1.0, 0.24, 0.98]  # type: ignore[union-attr,index,call-overload]
+    assert check["warnings"] == ["image 1 (cat-1.jpg): its map explains only 24% of its matches"]
+
+
+def test_maps_that_ignore_the_matches_are_not_to_be_trusted() -> None:
+    check = self_check(affine_atlas(), consistency=[0.5, 0.45, 0.4], names=NAMES)
+    assert check["warnings"] == [
+        "the maps explain only 45% of the matches that pairs of images agree on; do not trust them"
+    ]
+    assert self_check(affine_atlas(), consistency=[0.5] * 3)["warnings"] == []
+    assert "consistency" not in self_check(affine_atlas())

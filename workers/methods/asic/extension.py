@@ -116,7 +116,8 @@ def add_images(
     seen = common(together, maps, pulse.beat, saliency=finished.saliency)
     pulse.stage("parts")
     centroids, background = finished.tensors["part_features"], finished.tensors["background_features"]
-    parts = parts_by_centroids(together, seen.foreground, centroids, background, pulse.beat)
+    alike = together.described_upright(maps.mirrored)
+    parts = parts_by_centroids(alike, seen.foreground, centroids, background, pulse.beat)
     everything = _evidence(finished, found, anchors, together.frames)
     return _kept(base, outcome(maps, everything, seen, parts, together, pulse))
 

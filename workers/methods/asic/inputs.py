@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -54,6 +54,21 @@ class DescribedSet:
     def area(self) -> Tensor:
         """Share (N, 1, c, c) of each cell that may be matched."""
         return self.valid if self.masks is None else self.valid * self.masks
+
+    def described_upright(self, mirrored: Tensor) -> DescribedSet:
+        """The same, images (N,) bool described by their mirror images, turned back: like things have like features.
+
+        Features tell left from right; those of mirrored images as they are would be taken for other things.
+        """
+        if self.mirrored_features is None or not bool(mirrored.any()):
+            return self
+        turned = mirrored.view(-1, 1, 1, 1)
+        as_they_are, turned_back = self.features, self.mirrored_features.flip(-1)
+        return replace(
+            self,
+            features=torch.where(turned, turned_back, as_they_are),
+            mirrored_features=torch.where(turned, as_they_are, turned_back).flip(-1),
+        )
 
     def cells(self, *, parity: bool = False) -> tuple[Cells, Cells | None]:
         """What can be matched of the frames and of the mirrored ones.

@@ -47,7 +47,8 @@ class Asic(ExtendableMethod[AsicParams]):
         seen = common(described, maps, pulse.beat, aligned=aligned)
         pulse.stage("parts")
         foreground = seen.foreground if described.masks is not None or not parity else described.valid
-        parts = found_parts(described, foreground, params.num_parts, pulse, seed=run.seed, parity=parity)
+        alike = described.described_upright(aligned.mirrored)
+        parts = found_parts(alike, foreground, params.num_parts, pulse, seed=run.seed, parity=parity)
         if params.preset != "draft":
             aligned = trained(aligned, controls, described, foreground, parts, params, self.backbones, run, pulse)
             maps = _maps(aligned, described, params, pulse)
