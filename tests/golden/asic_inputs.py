@@ -1,23 +1,11 @@
 """Inputs by formula on which the official code of ASIC was measured."""
 
-import math
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from workers.evaluation.analytic_set import hashed
+from workers.evaluation.formula_weights import fill
 
-
-def fill(network: nn.Module) -> None:
-    """Set all parameters, in their order, to numbers that look random."""
-    with torch.no_grad():
-        for j, (name, parameter) in enumerate(network.named_parameters()):
-            values = torch.from_numpy(hashed(parameter.numel(), j))
-            if parameter.ndim > 1:
-                values = values * math.sqrt(12) * math.sqrt(2 / (parameter.numel() / parameter.shape[0]))
-            else:
-                values = 0.2 * values + (1 if name.endswith("weight") else 0)
-            parameter.copy_(values.view_as(parameter))
+__all__ = ["fill", "wave", "waves"]
 
 
 def wave(size: int, index: int) -> Tensor:
