@@ -14,7 +14,7 @@ Preset = Literal["draft", "quality", "parity"]
 Reconstruction = Literal["pixels", "vgg16"]
 
 _PROCESS_BYTES = 1_100_000_000
-_IMAGE_BYTES = 24_000_000
+_IMAGE_BYTES = 40_000_000
 _SPLINE_VALUES = 64
 _MATRICES = 6
 _MATCH_BYTES = 1_500
