@@ -107,6 +107,11 @@ def fit_joint_splines(
     return JointSplines(controls, trust)
 
 
+def ticks_of_fit(pairs: int, options: JointOptions) -> int:
+    """How often `fit_joint_splines` ticks."""
+    return options.rounds * (2 * -(-pairs // PAIRS_AT_ONCE) + 1)
+
+
 def _trust(matches: PairedPoints, controls: Tensor, reach: float, tick: Tick) -> Tensor:
     listed = controls.flatten(2).transpose(1, 2)
     weights = [matches.weights.new_zeros(0, matches.weights.shape[1]).double()]

@@ -20,6 +20,7 @@ from workers.methods.asic.alignment import (
     SplineAlignment,
     agreement,
     align,
+    expected_ticks,
     evaluate_pairs,
     fit_matches,
 )
@@ -117,6 +118,15 @@ def test_without_mirrored_cells_nothing_is_mirrored_and_without_any_match_nothin
     empty = Cells(tuple(rows[:0] for rows in upright.features), tuple(rows[:0] for rows in upright.places))
     with pytest.raises(NoMatchesError, match="no two images have a single match"):
         align(empty, None, [(0, 1)], AlignOptions())
+
+
+@pytest.mark.parametrize(("mirrored", "flips"), [((1, 3), True), ((), False)])
+def test_ticks_are_known_beforehand(mirrored: tuple[int, ...], flips: bool) -> None:
+    upright, turned = content(*mirrored)
+    ticks: list[None] = []
+    options, pairs = AlignOptions(100, splines=QUICK), chosen_pairs(5, 20, 0)
+    align(upright, turned if flips else None, pairs, options, tick=lambda: ticks.append(None))
+    assert len(ticks) == expected_ticks(len(pairs), options, flips=flips)
 
 
 def test_support_is_counted_in_cells_and_smoothed() -> None:

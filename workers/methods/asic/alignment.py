@@ -16,7 +16,7 @@ from torch import Tensor
 from workers.backbones.base import Tick, no_tick
 from workers.geometry.flows import dense_flow, evaluate_flow
 from workers.geometry.inversion import jacobian_determinant
-from workers.geometry.joint_splines import JointOptions, PairedPoints, fit_joint_splines
+from workers.geometry.joint_splines import JointOptions, PairedPoints, fit_joint_splines, ticks_of_fit
 from workers.methods.asic.flips import mirrored_images, oriented
 from workers.methods.asic.matching import Cells, Pair, chosen_cells, matched
 from workers.methods.asic.support import cell_index, weighted_by_support
@@ -109,6 +109,13 @@ def align(
     for _ in range(options.guided_rounds):
         found = _guided(found, cells, pairs, options, fixed, tick)
     return found
+
+
+def expected_ticks(pairs: int, options: AlignOptions, *, flips: bool) -> int:
+    """How often `align` ticks at most, to tell how far it is."""
+    matchings = 1 + flips + options.guided_rounds
+    fits = 2 * (1 + flips) + options.guided_rounds
+    return matchings * pairs + fits * ticks_of_fit(pairs, options.splines)
 
 
 def _oriented(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, count
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from api_schemas.methods.asic import AsicParams
 from workers.geometry.coordinates import identity_grid
 from workers.methods.asic.aligned import Aligned
-from workers.methods.asic.alignment import NoMatchesError, align
+from workers.methods.asic.alignment import NoMatchesError, align, expected_ticks
 from workers.methods.asic.canonical_maps import CanonicalMaps, canonical_maps, spline_places
 from workers.methods.asic.common import common
 from workers.methods.asic.extension import add_images
@@ -68,7 +68,9 @@ class Asic(ExtendableMethod[AsicParams]):
 def _explicit(described: DescribedSet, params: AsicParams, seed: int, pulse: Heartbeat) -> tuple[Aligned, Tensor]:
     upright, turned = described.cells()
     pairs = chosen_pairs(len(described.features), params.partners, seed)
-    found = align(upright, turned, pairs, align_options(params), tick=pulse.beat)
+    options, done = align_options(params), count(1)
+    total = expected_ticks(len(pairs), options, flips=turned is not None)
+    found = align(upright, turned, pairs, options, tick=lambda: pulse.step(min(next(done), total), total))
     places = spline_places(found.controls, described.frames.size)
     return Aligned(places, found.mirrored, found.matches, found.trust), found.controls
 
@@ -76,13 +78,13 @@ def _explicit(described: DescribedSet, params: AsicParams, seed: int, pulse: Hea
 def _unaligned(described: DescribedSet, pulse: Heartbeat) -> tuple[Aligned, None]:
     """All images where they are, with the official matches of all pairs."""
     cells, _ = described.cells(parity=True)
-    count, size = len(described.features), described.frames.size
-    matches = matched(cells, cells, list(combinations(range(count), 2)), most=None, tick=pulse.beat)
+    images, size = len(described.features), described.frames.size
+    matches = matched(cells, cells, list(combinations(range(images), 2)), most=None, tick=pulse.beat)
     if not bool(matches.weights.any()):
         raise NoMatchesError
     device = described.features.device
-    places = identity_grid(size, size, device=device).expand(count, -1, -1, -1)
-    none = torch.zeros(count, dtype=torch.bool, device=device)
+    places = identity_grid(size, size, device=device).expand(images, -1, -1, -1)
+    none = torch.zeros(images, dtype=torch.bool, device=device)
     return Aligned(places, none, matches, agreement_of_places(matches, places)), None
 
 
