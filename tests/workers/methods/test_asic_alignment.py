@@ -20,8 +20,8 @@ from workers.methods.asic.alignment import (
     SplineAlignment,
     agreement,
     align,
-    expected_ticks,
     evaluate_pairs,
+    expected_ticks,
     fit_matches,
 )
 from workers.methods.asic.canonical_maps import spline_places
