@@ -18,10 +18,9 @@ from alignment.pairwise import PairwiseMaps
 from alignment.sampling import ImageSize
 from alignment.scores import AnnotatedImage, pck
 from benchmarks.asic.scoring import percent
+from workers.evaluation.analytic_matches import paired_points
 from workers.evaluation.analytic_set import AnalyticSet, analytic_set
-from workers.geometry.coordinates import index_to_normalised
 from workers.geometry.flows import dense_flow
-from workers.geometry.joint_splines import PairedPoints
 from workers.methods.asic.alignment import fit_matches
 from workers.methods.asic.network.transfer import to_canonical
 
@@ -62,7 +61,7 @@ def spline_rows() -> list[S8Row]:
 
 def splines(drawn: AnalyticSet, outliers: float, repeats: int = REPEATS) -> S8Row:
     """Fit the default's splines; CPU seconds are the median over the repeats."""
-    matches, seconds = paired(drawn, outliers), []
+    matches, seconds = paired_points(drawn, outliers), []
     for _ in range(repeats):
         began = time.process_time()
         found = fit_matches(matches, len(drawn.masks))
@@ -77,21 +76,6 @@ def splines(drawn: AnalyticSet, outliers: float, repeats: int = REPEATS) -> S8Ro
         kept=percent(float((found.trust[given] >= KEPT).double().mean())),
         inliers=percent(float(true.mean())),
     )
-
-
-def paired(drawn: AnalyticSet, outliers: float) -> PairedPoints:
-    """The set's matches, in [-1, 1]."""
-    matches = drawn.matches(outliers)
-    longest = max(len(pair.true) for pair in matches.values())
-    points = torch.zeros(2, len(matches), longest, 2, dtype=torch.float64)
-    weights = torch.zeros(len(matches), longest)
-    for row, pair in enumerate(matches.values()):
-        count = len(pair.true)
-        for end, pixels in enumerate((pair.first_px, pair.second_px)):
-            points[end, row, :count] = index_to_normalised(torch.from_numpy(pixels).double(), size=drawn.size)
-        weights[row, :count] = 1
-    first, second = torch.tensor(list(matches)).T
-    return PairedPoints(first, second, points[0], points[1], weights)
 
 
 def whole_pixels(drawn: AnalyticSet, flows: Tensor, *, official: bool = False) -> PairwiseMaps:

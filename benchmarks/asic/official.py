@@ -9,7 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks.asic.analytic import SIZE_PX, S8Row, paired, scored, whole_pixels
+from benchmarks.asic.analytic import SIZE_PX, S8Row, scored, whole_pixels
+from workers.evaluation.analytic_matches import paired_points
 from workers.evaluation.analytic_set import BACKGROUND, AnalyticSet, analytic_set
 from workers.evaluation.formula_weights import fill
 from workers.methods.asic.network.data import TrainingSet, training_set
@@ -82,7 +83,7 @@ def official_data(drawn: AnalyticSet, options: NetworkOptions) -> TrainingSet:
         (pictures + 1) / 2,
         torch.from_numpy(drawn.masks).float(),
         torch.where(parts == BACKGROUND, -1, parts),
-        paired(drawn, OUTLIERS),
+        paired_points(drawn, OUTLIERS),
         None,
         options,
     )

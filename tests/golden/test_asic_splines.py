@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from workers.evaluation.analytic_matches import paired_points
 from workers.evaluation.analytic_set import AnalyticSet, analytic_set
 from workers.geometry.flows import evaluate_flow
-from workers.geometry.joint_splines import PairedPoints, fit_joint_splines
+from workers.geometry.joint_splines import fit_joint_splines
 
 SIZE = 64
 ALPHAS = np.array([0.1, 0.05, 0.02])
@@ -19,24 +20,6 @@ ALPHAS = np.array([0.1, 0.05, 0.02])
 @pytest.fixture(scope="module")
 def drawn() -> AnalyticSet:
     return analytic_set(SIZE)
-
-
-def paired(drawn: AnalyticSet, outliers: float) -> PairedPoints:
-    matches = drawn.matches(outliers)
-    longest = max(len(pair.true) for pair in matches.values())
-    points = torch.zeros(2, len(matches), longest, 2, dtype=torch.float64)
-    weights = torch.zeros(len(matches), longest)
-    for row, pair in enumerate(matches.values()):
-        count = len(pair.true)
-        points[0, row, :count] = normalised(pair.first_px)
-        points[1, row, :count] = normalised(pair.second_px)
-        weights[row, :count] = 1
-    first, second = torch.tensor(list(matches)).T
-    return PairedPoints(first, second, points[0], points[1], weights)
-
-
-def normalised(pixels: npt.NDArray[np.int64]) -> Tensor:
-    return 2 * (torch.from_numpy(pixels).double() + 0.5) / SIZE - 1
 
 
 def scores(drawn: AnalyticSet, plane: Tensor) -> list[float]:
@@ -60,7 +43,7 @@ def test_true_maps_score_what_was_published(drawn: AnalyticSet) -> None:
 def test_matches_alone_give_the_maps(drawn: AnalyticSet, outliers: float, least: float) -> None:
     axis = 2 * (torch.arange(SIZE, dtype=torch.float64) + 0.5) / SIZE - 1
     y, x = torch.meshgrid(axis, axis, indexing="ij")
-    fitted = fit_joint_splines(paired(drawn, outliers), len(drawn.masks))
+    fitted = fit_joint_splines(paired_points(drawn, outliers), len(drawn.masks))
     plane = evaluate_flow(fitted.controls, torch.stack([x, y], dim=-1).flatten(0, 1)).view(-1, SIZE, SIZE, 2)
     coarse, middle, fine = scores(drawn, plane)
     assert (coarse, middle) == (100, 100)

@@ -6,8 +6,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from workers.evaluation.analytic_matches import paired_points
 from workers.evaluation.analytic_set import IMAGES, AnalyticSet, analytic_set
-from workers.geometry.coordinates import index_to_normalised
 from workers.geometry.joint_splines import PairedPoints
 
 SIZE = 64
@@ -22,15 +22,7 @@ def truth() -> AnalyticSet:
 @cache
 def paired(outliers: float = 0.0) -> PairedPoints:
     """Matches of all pairs of its pictures, this share of them wrong."""
-    pairs = truth().matches(outliers)
-    points = torch.zeros(2, len(pairs), max(len(matches.first_px) for matches in pairs.values()), 2)
-    weights = torch.zeros(points.shape[1:3])
-    for row, matches in enumerate(pairs.values()):
-        count = len(matches.first_px)
-        weights[row, :count] = 1
-        for side, ends in enumerate((matches.first_px, matches.second_px)):
-            points[side, row, :count] = index_to_normalised(torch.from_numpy(ends).float(), size=SIZE)
-    return PairedPoints(*torch.tensor(list(pairs)).unbind(dim=1), *points, weights)
+    return paired_points(truth(), outliers)
 
 
 def seen_mirrored(matches: PairedPoints, images: Tensor) -> PairedPoints:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from workers.evaluation.analytic_matches import paired_points
 from workers.evaluation.analytic_set import BACKGROUND, AnalyticSet, analytic_set
-from workers.geometry.coordinates import index_to_normalised
 from workers.geometry.flows import dense_flow, identity_controls
 from workers.geometry.joint_splines import PairedPoints
 from workers.methods.asic.network.augmentation import augmented
@@ -33,15 +33,7 @@ def truth() -> AnalyticSet:
 
 
 def paired(outliers: float = 0.0) -> PairedPoints:
-    pairs = truth().matches(outliers)
-    points = torch.zeros(2, len(pairs), max(len(matches.first_px) for matches in pairs.values()), 2)
-    weights = torch.zeros(points.shape[1:3])
-    for row, matches in enumerate(pairs.values()):
-        count = len(matches.first_px)
-        weights[row, :count] = 1
-        for side, ends in enumerate((matches.first_px, matches.second_px)):
-            points[side, row, :count] = index_to_normalised(torch.from_numpy(ends).float(), size=SIZE)
-    return PairedPoints(*torch.tensor(list(pairs)).unbind(dim=1), *points, weights)
+    return paired_points(truth(), outliers)
 
 
 def pictures() -> Tensor:

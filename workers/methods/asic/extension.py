@@ -40,6 +40,7 @@ from workers.methods.asic.matching import cells_of
 from workers.methods.asic.object_parts import parts_by_centroids
 from workers.methods.asic.outcome.assembly import outcome
 from workers.methods.asic.outcome.evidence import Evidence, consistency, match_counts, match_rows
+from workers.methods.atlas.extended import with_base_kept
 from workers.methods.base import BaseResult, InputImage, MethodResult
 from workers.methods.features import Heartbeat, describe_frames
 from workers.run_context import Run
@@ -222,22 +223,12 @@ def _joined(first: DescribedSet, second: DescribedSet) -> DescribedSet:
 
 def _kept(base: BaseResult, result: MethodResult) -> MethodResult:
     """The result with what `base` says of its own images put back as it was."""
-    old, new = base.form, result.form
-    if not isinstance(old, Atlas) or not isinstance(new, Atlas):
-        raise TypeError("ASIC yields an atlas")
-    count = len(old.images)
-    form = Atlas(
-        new.images,
-        old.to_canonical + new.to_canonical[count:],
-        old.from_canonical + new.from_canonical[count:],
-        old.confidence + new.confidence[count:],
-    )
-    scores = [*base.scores, *result.scores[count:]]
+    kept = with_base_kept(base, result)
     of_set = {
-        "outliers": sum(bool(score["outlier"]) for score in scores),
-        "alignment_score": float(np.mean([score["alignment_score"] for score in scores])),
+        "outliers": sum(bool(score["outlier"]) for score in kept.scores),
+        "alignment_score": float(np.mean([score["alignment_score"] for score in kept.scores])),
     }
-    return replace(result, form=form, scores=scores, set_scores={**result.set_scores, **of_set})
+    return replace(kept, set_scores={**kept.set_scores, **of_set})
 
 
 def _tensor(array: npt.NDArray[np.floating], device: torch.device) -> Tensor:

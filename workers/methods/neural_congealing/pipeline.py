@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import torch
 
-from alignment.atlas import Atlas
 from api_schemas.methods.neural_congealing import NeuralCongealingParams
 from workers.imaging.frames import WorkingFrames, letterboxed
+from workers.methods.atlas.extended import with_base_kept
 from workers.methods.base import BaseResult, ExtendableMethod, InputImage, MethodResult
 from workers.methods.features import Heartbeat, describe_frames
 from workers.methods.neural_congealing.direct import align
@@ -60,7 +60,7 @@ class NeuralCongealing(ExtendableMethod[NeuralCongealingParams]):
             masks=None,
             valid=torch.cat([frames.valid(new.valid.shape[-1]), new.valid]),
         )
-        return _kept(base, outcome(with_new(finished, aligned), everything, pulse))
+        return with_base_kept(base, outcome(with_new(finished, aligned), everything, pulse))
 
 
 def direct_options(params: NeuralCongealingParams, *, search: bool) -> DirectOptions:
@@ -124,21 +124,6 @@ def _by_networks(
         seed=run.seed,
         hooks=pulse,
     )
-
-
-def _kept(base: BaseResult, result: MethodResult) -> MethodResult:
-    """The result with what `base` says of its own images put back as it was."""
-    old, new = base.form, result.form
-    if not isinstance(old, Atlas) or not isinstance(new, Atlas):
-        raise TypeError("Neural Congealing yields an atlas")
-    count = len(old.images)
-    form = Atlas(
-        new.images,
-        old.to_canonical + new.to_canonical[count:],
-        old.from_canonical + new.from_canonical[count:],
-        old.confidence + new.confidence[count:],
-    )
-    return replace(result, form=form, scores=[*base.scores, *result.scores[count:]])
 
 
 def _joined(first: WorkingFrames, second: WorkingFrames) -> WorkingFrames:

@@ -11,8 +11,8 @@ from torch.optim import Adam
 
 from workers.methods.asic.network.options import NetworkOptions
 from workers.methods.asic.network.unet import UNet
+from workers.methods.training_tensors import moment_tensors, restore_moments, restore_tensors
 
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 _GRID_CHANNELS = 4
 _GRID_DEVIATION = 0.1
 
@@ -46,9 +46,7 @@ class TrainingState:
     def tensors(self) -> dict[str, Tensor]:
         """A copy of all that changes, by name."""
         kept = self._own() | {"done": torch.tensor(self.done), "curve": self.curve}
-        for name, parameter in self._parameters():
-            moments = self.optimiser.state.get(parameter, {})
-            kept |= {f"{name}:{moment}": moments[moment] for moment in _MOMENTS if moment in moments}
+        kept |= moment_tensors(self.optimiser, dict(self._parameters()))
         return {name: tensor.detach().clone() for name, tensor in kept.items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -57,26 +55,9 @@ class TrainingState:
         Raises:
             ValueError: tensors are missing or have other shapes.
         """
-        own = self._own()
-        missing = [name for name in (*own, "done", "curve") if name not in tensors]
-        if missing:
-            raise ValueError(f"the checkpoint lacks {', '.join(missing[:5])}; start the job afresh")
-        with torch.no_grad():
-            for name, tensor in own.items():
-                if tensors[name].shape != tensor.shape:
-                    kept, wanted = tuple(tensors[name].shape), tuple(tensor.shape)
-                    raise ValueError(f"the checkpoint has {name} of {kept}, not {wanted}; start the job afresh")
-                tensor.copy_(tensors[name])
+        restore_tensors(self._own(), tensors, besides=("done", "curve"))
         self.done, self.curve = int(tensors["done"]), tensors["curve"].clone().cpu()
-        for name, parameter in self._parameters():
-            self.optimiser.state.pop(parameter, None)
-            if f"{name}:step" in tensors:
-                moments = {moment: tensors[f"{name}:{moment}"].to(parameter.device) for moment in _MOMENTS}
-                self.optimiser.state[parameter] = {
-                    "step": moments["step"].clone(),
-                    "exp_avg": torch.empty_like(parameter).copy_(moments["exp_avg"]),
-                    "exp_avg_sq": torch.empty_like(parameter).copy_(moments["exp_avg_sq"]),
-                }
+        restore_moments(self.optimiser, dict(self._parameters()), tensors)
 
     def _own(self) -> dict[str, Tensor]:
         """Tensors of fixed shape, by name."""

@@ -12,8 +12,7 @@ from torch.optim import Adam
 from workers.methods.neural_congealing.network.atlas import AtlasParameters
 from workers.methods.neural_congealing.network.options import NetworkOptions
 from workers.methods.neural_congealing.network.stn import MappingNetwork
-
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+from workers.methods.training_tensors import moment_tensors, restore_moments, restore_tensors
 
 
 @dataclass
@@ -49,10 +48,7 @@ class TrainingState:
             "window": self.window,
             "curve": self.curve,
         }
-        for name, parameter in self._parameters():
-            kept[name] = parameter
-            moments = self.optimiser.state.get(parameter, {})
-            kept |= {f"{name}:{moment}": moments[moment] for moment in _MOMENTS if moment in moments}
+        kept |= dict(self._parameters()) | moment_tensors(self.optimiser, dict(self._parameters()))
         return {name: tensor.detach().clone() for name, tensor in kept.items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -63,29 +59,9 @@ class TrainingState:
         """
         named = dict(self._parameters())
         own: dict[str, Tensor] = {"mirrored": self.mirrored, "included": self.included, "window": self.window, **named}
-        missing = [name for name in (*own, "done", "curve") if name not in tensors]
-        if missing:
-            raise ValueError(f"the checkpoint lacks {', '.join(missing[:5])}; start the job afresh")
-        with torch.no_grad():
-            for name, tensor in own.items():
-                if tensors[name].shape != tensor.shape:
-                    kept, wanted = tuple(tensors[name].shape), tuple(tensor.shape)
-                    raise ValueError(f"the checkpoint has {name} of {kept}, not {wanted}; start the job afresh")
-                tensor.copy_(tensors[name])
+        restore_tensors(own, tensors, besides=("done", "curve"))
         self.done, self.curve = int(tensors["done"]), tensors["curve"].clone().cpu()
-        for name, parameter in named.items():
-            self._restore_moments(name, parameter, tensors)
-
-    def _restore_moments(self, name: str, parameter: nn.Parameter, tensors: Mapping[str, Tensor]) -> None:
-        if f"{name}:step" not in tensors:
-            self.optimiser.state.pop(parameter, None)
-            return
-        moments = {moment: tensors[f"{name}:{moment}"].to(parameter.device) for moment in _MOMENTS}
-        self.optimiser.state[parameter] = {
-            "step": moments["step"].clone(),
-            "exp_avg": torch.empty_like(parameter).copy_(moments["exp_avg"]),
-            "exp_avg_sq": torch.empty_like(parameter).copy_(moments["exp_avg_sq"]),
-        }
+        restore_moments(self.optimiser, named, tensors)
 
     def _parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         for prefix, module in (("network", self.network), ("atlas", self.atlas)):
