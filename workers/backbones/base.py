@@ -55,6 +55,24 @@ class Backbone(ABC):
     dim: int
     identity: str
 
+    @property
+    def block_channels(self) -> tuple[int, ...]:
+        """Channels of each of the `blocks`."""
+        return (self.dim,)
+
+    def blocks(self, images: Tensor, *, tick: Tick = no_tick) -> tuple[Tensor, ...]:
+        """Describe images by the raw parts that features are made of, as trained adapters take them.
+
+        Args:
+            images: as for `extract`.
+            tick: called during the work.
+
+        Returns:
+            Per part (N, C, h, w) float32, each on its own grid of cells that cover the whole image. A backbone of one
+            part gives what `extract` gives.
+        """
+        return (self.extract(images, tick=tick),)
+
     @abstractmethod
     def extract(self, images: Tensor, *, tick: Tick = no_tick) -> Tensor:
         """Describe images.

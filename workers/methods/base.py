@@ -12,6 +12,8 @@ import numpy.typing as npt
 from pydantic import JsonValue
 
 from alignment.forms import Form
+from api_schemas.annotations.model import Split
+from api_schemas.keypoints.schema import KeypointSchema
 from api_schemas.methods.spec import MethodParams
 
 if TYPE_CHECKING:
@@ -26,6 +28,23 @@ class UnfitImagesError(ValueError):
 
 
 @dataclass(frozen=True)
+class Annotation:
+    """What is known of an image; see `api_schemas.annotations.model.ImageAnnotation`."""
+
+    category: str
+    schema: KeypointSchema
+    """Of the category: K names, with mirror pairs or none, and groups."""
+    keypoints: npt.NDArray[np.float64]
+    """(K, 3): x, y in pixels of the upload, and 1 where visible, else 0."""
+    box: tuple[float, float, float, float] | None = None
+    """x0, y0, x1, y1 in pixels; None: the whole image."""
+    azimuth: int | None = None
+    """Eighth of a turn, 0 to 7."""
+    pose: str | None = None
+    split: Split | None = None
+
+
+@dataclass(frozen=True)
 class InputImage:
     """An image of the set, as uploaded (oriented, sRGB)."""
 
@@ -34,6 +53,7 @@ class InputImage:
     """(H, W, 3) in 0..255."""
     mask: npt.NDArray[np.uint8] | None = None
     """(H, W) in 0..255, 255 where the object is; given by the user, for all images or for none."""
+    annotation: Annotation | None = None
 
     @property
     def width(self) -> int:

@@ -34,13 +34,25 @@ class SdDinoBackbone(Backbone):
         """Describe images; see `Backbone.extract`. Vectors have length 1."""
         return fused(self.stack(images, tick=tick), self._diffusion.dim)
 
+    @property
+    def block_channels(self) -> tuple[int, ...]:
+        """Channels of s3, s4, s5 and the tokens: 640, 1280, 1280, 768."""
+        return (*self._diffusion.block_channels, self._transformer.dim)
+
+    def blocks(self, images: Tensor, *, tick: Tick = no_tick) -> tuple[Tensor, ...]:
+        """Describe images by s3, s4, s5 and tokens, each on its own grid; see `Backbone.blocks`."""
+        check_images(images)
+        return (*self._diffusion.blocks(images, tick=tick), self._tokens(images, tick))
+
     def stack(self, images: Tensor, *, tick: Tick = no_tick) -> Tensor:
         """Describe images by the raw channels of both: s3, s4, s5, tokens (3200 + 768), as adapters take them."""
         check_images(images)
-        cells = cells_of(images, self.stride)
         described = self._diffusion.extract(images, tick=tick)
-        tokens = self._transformer.extract(resized_images(images, self._transformer_size(*cells)), tick=tick)
-        return torch.cat([described, spread(tokens, cells)], dim=1)
+        return torch.cat([described, spread(self._tokens(images, tick), cells_of(images, self.stride))], dim=1)
+
+    def _tokens(self, images: Tensor, tick: Tick) -> Tensor:
+        size = self._transformer_size(*cells_of(images, self.stride))
+        return self._transformer.extract(resized_images(images, size), tick=tick)
 
     def _transformer_size(self, rows: int, columns: int) -> tuple[int, int]:
         """Pixels for one token a cell; for more where so few pixels, or so long and thin, would be refused."""

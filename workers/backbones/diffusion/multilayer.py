@@ -60,6 +60,11 @@ class SdBackbone(Backbone):
         )
         diffusion.prompts.embed(self._prompt)
 
+    @property
+    def block_channels(self) -> tuple[int, ...]:
+        """Channels of s3, s4 and s5: 640, 1280, 1280."""
+        return self._diffusion.widths[1:]
+
     def extract(self, images: Tensor, *, tick: Tick = no_tick) -> Tensor:
         """Describe images; see `Backbone.extract`. Channels are s3, s4, s5 (640 + 1280 + 1280), not normalised."""
         blocks = self.blocks(images, tick=tick)

@@ -1,0 +1,1 @@
+"""What is known of the images of a job: keypoints, boxes, views."""

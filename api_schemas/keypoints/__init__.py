@@ -1,0 +1,1 @@
+"""What keypoints mean: their names, which change sides in a mirror, and which look alike."""
