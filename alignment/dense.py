@@ -123,8 +123,8 @@ class DenseMap:
     def _follow_pair(self, pairs: PairwiseMaps, source: int | None, target: int | None) -> None:
         assert source is not None
         assert target is not None
-        self._steps = [DenseField(pairs.maps[source, target], self.source_extent)]
-        self._trust = DenseField(pairs.confidence[source, target][..., None], self.source_extent)
+        self._steps = [DenseField(pairs.places(source, target), self.source_extent)]
+        self._trust = DenseField(pairs.trust(source, target)[..., None], self.source_extent)
 
     def _follow_atlas(self, atlas: Atlas, source: int | None, target: int | None) -> None:
         if source is not None:
@@ -171,11 +171,10 @@ def map_between(
 def native_shape(form: Form, source: int | None) -> tuple[int, int]:
     """Return rows and columns of the grid on which the maps from a frame are stored."""
     if isinstance(form, PairwiseMaps):
-        grid = next(field for (start, _), field in form.maps.items() if start == source)
-    elif source is None:
+        return (1, 1) if source is None else form.grid(source)
+    if source is None:
         return form.size, form.size
-    else:
-        grid = form.to_canonical[source]
+    grid = form.to_canonical[source]
     return grid.shape[0], grid.shape[1]
 
 

@@ -18,6 +18,7 @@ _HIGH_FOLD_OVER = 0.1
 _LOW_ALIGNMENT = 0.5
 _LOW_CONSISTENCY = 0.5
 _LOW_CONSISTENCY_OF_IMAGE = 0.25
+_UNMAPPED = {"coverage": 0.0, "fold_over": 0.0, "cycle_error": 1.0, "cycle_consistent": 0.0}
 
 
 def self_check(
@@ -86,11 +87,13 @@ def _check_pairs_image(pairs: PairwiseMaps, index: int) -> dict[str, float]:
     size = pairs.images[index]
     probes = _probes(size)
     rows = []
-    for other in set(range(len(pairs.images))) - {index}:
+    for other in (other for (source, other) in pairs.maps if source == index and pairs.has(other, source)):
         there = pairs.transfer(probes, source=index, target=other)
         back = pairs.transfer(there.points, source=other, target=index)
-        row = {"coverage": float(there.inside.mean()), "fold_over": fold_over(pairs.maps[index, other])}
+        row = {"coverage": float(there.inside.mean()), "fold_over": fold_over(pairs.places(index, other))}
         rows.append(row | _cycle(probes, back.points, size, asked=there.inside))
+    if not rows:
+        return _UNMAPPED
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 

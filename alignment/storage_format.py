@@ -48,7 +48,10 @@ def read_form(manifest: Manifest, resolve: Callable[[str], Path]) -> Form:
     sizes = tuple(ImageSize(image.width, image.height) for image in manifest.images)
     if manifest.form is ResultForm.ATLAS:
         return _read_atlas(sizes, resolve)
-    return _read_pairs(sizes, resolve)
+    sources = [
+        index for artifact in manifest.artifacts if artifact.kind is ArtifactKind.PAIR_MAPS for index in artifact.images
+    ]
+    return _read_pairs(sizes, sources, resolve)
 
 
 def write_tensors(
@@ -101,31 +104,46 @@ def _read_atlas(sizes: tuple[ImageSize, ...], resolve: Callable[[str], Path]) ->
 
 
 def _write_pairs(pairs: PairwiseMaps, folder: Path) -> list[ArtifactDraft]:
-    count = len(pairs.images)
     drafts = []
-    for source in range(count):
-        shape = next(array.shape[:2] for (i, _), array in pairs.maps.items() if i == source)
-        maps = np.full((count, *shape, 2), np.nan, dtype=np.float32)
-        confidence = np.zeros((count, *shape), dtype=np.float16)
-        for target in set(range(count)) - {source}:
-            maps[target] = pairs.maps[source, target]
-            confidence[target] = pairs.confidence[source, target]
-        tensors = [
-            describe("map", maps, ["target", "y", "x", "xy"], _PIXELS, missing=_UNMATCHED),
-            describe("confidence", confidence, ["target", "y", "x"], _CONFIDENCE),
-        ]
-        drafts.append(write_tensors(folder, _pairs_name(source), ArtifactKind.PAIR_MAPS, tensors, [source]))
+    for source in range(len(pairs.images)):
+        targets = sorted(target for start, target in pairs.maps if start == source)
+        if targets:
+            tensors = _pair_tensors(pairs, source, targets)
+            drafts.append(write_tensors(folder, _pairs_name(source), ArtifactKind.PAIR_MAPS, tensors, [source]))
     return drafts
 
 
-def _read_pairs(sizes: tuple[ImageSize, ...], resolve: Callable[[str], Path]) -> PairwiseMaps:
+def _pair_tensors(pairs: PairwiseMaps, source: int, targets: list[int]) -> list[tuple[Tensor, npt.NDArray[np.generic]]]:
+    """Arrays by target: over all images where all are mapped, with the source's own left empty, else over `targets`."""
+    count, shape = len(pairs.images), pairs.grid(source)
+    is_whole = len(targets) == count - 1
+    rows = count if is_whole else len(targets)
+    maps = np.full((rows, *shape, 2), np.nan, dtype=np.float32)
+    confidence = np.zeros((rows, *shape), dtype=np.float16)
+    for place, target in enumerate(targets):
+        row = target if is_whole else place
+        maps[row] = pairs.maps[source, target]
+        confidence[row] = pairs.confidence[source, target]
+    tensors = [
+        describe("map", maps, ["target", "y", "x", "xy"], _PIXELS, missing=_UNMATCHED),
+        describe("confidence", confidence, ["target", "y", "x"], _CONFIDENCE),
+    ]
+    if not is_whole:
+        tensors.append(describe("targets", np.array(targets, dtype=np.int16), ["target"], "index of the image"))
+    return tensors
+
+
+def _read_pairs(sizes: tuple[ImageSize, ...], sources: list[int], resolve: Callable[[str], Path]) -> PairwiseMaps:
     maps: dict[tuple[int, int], npt.NDArray[np.float32]] = {}
     confidence: dict[tuple[int, int], npt.NDArray[np.floating]] = {}
-    for source in range(len(sizes)):
+    for source in sources:
         tensors = memory_map(resolve(_pairs_name(source)))
-        for target in set(range(len(sizes))) - {source}:
-            maps[source, target] = tensors["map"][target]
-            confidence[source, target] = tensors["confidence"][target]
+        listed = tensors.get("targets")
+        targets = range(len(sizes)) if listed is None else [int(target) for target in listed]
+        for row, target in enumerate(targets):
+            if target != source:
+                maps[source, target] = tensors["map"][row]
+                confidence[source, target] = tensors["confidence"][row]
     return PairwiseMaps(images=sizes, maps=maps, confidence=confidence)
 
 

@@ -91,6 +91,11 @@ class FeatureOptions(Schema):
     ensemble: int | None = Field(
         default=None, ge=1, le=32, description="Draws of noise over which diffusion features are averaged."
     )
+    freeu: bool | None = Field(
+        default=None,
+        description="Amplify the diffusion network's states (FreeU) as arXiv 2311.17034 does; a trained adapter fits "
+        "features taken one way or the other.",
+    )
 
     def given(self) -> list[str]:
         """Name the options that are set."""
@@ -218,7 +223,7 @@ BACKBONES: Mapping[str, BackboneInfo] = MappingProxyType(
             weights=("sd15",),
             stride=16,
             channels=3200,
-            defaults=FeatureOptions(prompt="", timestep=50),
+            defaults=FeatureOptions(prompt="", timestep=50, freeu=True),
         ),
         "sd15_dift": BackboneInfo(
             title="DIFT features of Stable Diffusion 1.5",
@@ -233,7 +238,7 @@ BACKBONES: Mapping[str, BackboneInfo] = MappingProxyType(
             weights=("sd15", "dinov2_vitb14"),
             stride=16,
             channels=3968,
-            defaults=FeatureOptions(prompt="", timestep=50),
+            defaults=FeatureOptions(prompt="", timestep=50, freeu=True),
         ),
     }
 )

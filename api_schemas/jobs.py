@@ -5,6 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
+from api_schemas.annotations.given import AnnotationsInput
+from api_schemas.annotations.model import Annotations
 from api_schemas.base import DistinctImageIds, ImageId, ImageSetId, JobId, Schema, Sha256, Text, Timestamp
 from api_schemas.image_sets import MAX_SET_IMAGES
 
@@ -60,6 +62,9 @@ class JobOptions(Schema):
         default=None,
         description="A succeeded job of the same method to whose result the images are added; its own images stay as "
         "they are. The job takes over its parameters.",
+    )
+    annotations: AnnotationsInput | None = Field(
+        default=None, description="What is known of the images: keypoints, boxes, views. A COCO keypoints file is one."
     )
 
 
@@ -138,6 +143,7 @@ class JobLinks(Schema):
     transfer: str
     evaluations: str
     edits: str
+    annotations: str
 
 
 class Job(Schema):
@@ -187,3 +193,7 @@ class JobValidation(Schema):
     method_version: str
     params: dict[str, JsonValue] = Field(description="All parameters, resolved.")
     images: int
+    annotations: Annotations | None = Field(
+        description="What is known of the images, by their ids, with everything that was told from names filled in: "
+        "look at `mirror_pairs` and `groups` before submitting."
+    )

@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from api_schemas.base import ImageId, Point, Schema
+from api_schemas.base import ImageId, Point, Schema, Text
+from api_schemas.keypoints.schema import MAX_KEYPOINTS, KeypointSchema
 
 MAX_POINTS = 10_000
-MAX_KEYPOINTS = 200
 
 Coordinates = Literal["pixel", "normalized"]
 Keypoint = tuple[
@@ -21,6 +21,8 @@ Box = tuple[
     Annotated[float, Field(allow_inf_nan=False)],
     Annotated[float, Field(allow_inf_nan=False)],
 ]
+
+Azimuth = Annotated[int, Field(ge=0, le=7)]
 
 
 class TransferRequest(Schema):
@@ -75,6 +77,16 @@ class EvaluationRequest(Schema):
         max_length=3,
         description="Lengths k of cycles to score too (k-cycle PCK): keypoints are carried through k images and back.",
     )
+    keypoint_schema: KeypointSchema | Text | None = Field(
+        default=None,
+        description="What the keypoints are: names with what is known of them, or the name of a table that comes "
+        "along, such as `ap10k` or `spair71k/car`. Adds the figures for those that only their place tells apart.",
+    )
+    azimuths: dict[ImageId, Azimuth] | None = Field(
+        default=None,
+        description="Per image with keypoints the side from which the object is seen, in eighths of a turn. Adds the "
+        "figures by change of viewpoint.",
+    )
 
 
 class PckRow(Schema):
@@ -105,8 +117,44 @@ class CyclePck(Schema):
     pck: list[CyclePckRow]
 
 
+class GeometryAwareRow(Schema):
+    """PCK at one alpha over the geometry-aware keypoints; shares in [0, 1]."""
+
+    alpha: float
+    per_point: float
+    per_pair: float = Field(description="Mean over the image pairs that have such a keypoint.")
+
+
+class GeometryAwarePck(Schema):
+    """PCK over the keypoints that only their place tells apart: of a group with two or more visible in the target.
+
+    The definition is that of arXiv 2311.17034.
+    """
+
+    pairs: int
+    points: int
+    pck: list[GeometryAwareRow]
+
+
+class MirroredRow(Schema):
+    """Where the keypoints that have a visible mirror partner in the target landed; shares in [0, 1]."""
+
+    alpha: float
+    per_point: float = Field(description="On the place of the partner: PCK if left and right were exchanged.")
+    own: float = Field(description="On their own place. A point may do both where the two are close.")
+
+
+class AzimuthRow(Schema):
+    """PCK over the image pairs whose views lie `gap` eighths of a turn apart."""
+
+    gap: int = Field(ge=0, le=4)
+    pairs: int
+    points: int
+    per_point: list[float] | None = Field(description="At each alpha asked for; null where there are no points.")
+
+
 class EvaluationResponse(Schema):
-    """PCK over all ordered pairs of the given images."""
+    """PCK over the ordered pairs of the given images; those of which the result has no map are left out."""
 
     pairs: int
     points: int
@@ -114,3 +162,12 @@ class EvaluationResponse(Schema):
     median_error_px: float | None
     pck: list[PckRow]
     cycles: list[CyclePck] = Field(default=[], description="In the order asked for.")
+    geometry_aware: GeometryAwarePck | None = Field(
+        default=None, description="null without `keypoint_schema`, or where it has no groups of like keypoints."
+    )
+    mirrored: list[MirroredRow] | None = Field(
+        default=None, description="null without `keypoint_schema`, or where no keypoint has a visible mirror partner."
+    )
+    azimuth_bins: list[AzimuthRow] | None = Field(
+        default=None, description="Gaps 0 to 4; null without `azimuths`, or points."
+    )

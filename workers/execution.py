@@ -24,6 +24,7 @@ from workers.base_result import read_base
 from workers.channel import Channel
 from workers.checkpoints import CheckpointMismatchError, read_checkpoint, write_checkpoint
 from workers.failures import describe_failure
+from workers.methods.annotation import annotation_of
 from workers.methods.base import ExtendableMethod, InputImage, Method, MethodResult
 from workers.methods.export import export
 from workers.methods.registry import load_method
@@ -36,7 +37,6 @@ from workers.protocol import (
     LogMessage,
     ProgressMessage,
     RunCommand,
-    RunImage,
     StageMessage,
 )
 from workers.run_context import JobCanceled, Run, StopSignal
@@ -120,7 +120,7 @@ class Execution:
         spec = _spec(command.method)
         method = load_method(spec)(self._backbones)
         params = spec.params.model_validate(command.params)
-        images = _load_images(command.images)
+        images = _load_images(command)
         run = self._make_run(spec)
         try:
             self._computing = run
@@ -160,6 +160,7 @@ class Execution:
             stop=self._stop,
             resume=self._resumed_state(),
             checkpoint_interval_s=self._command.checkpoint_interval_s,
+            used=self._command.used,
         )
 
     def _resumed_state(self) -> dict[str, Tensor] | None:
@@ -217,12 +218,14 @@ def _spec(method: str) -> MethodSpec:
         raise ValueError(f"this worker has no method {method!r}; it has {known}. Update the worker.") from None
 
 
-def _load_images(images: Sequence[RunImage]) -> list[InputImage]:
+def _load_images(command: RunCommand) -> list[InputImage]:
     loaded = []
-    for image in images:
+    for image in command.images:
         with Image.open(image.path) as picture:
             rgb = np.asarray(picture.convert("RGB"), dtype=np.uint8)
-        loaded.append(InputImage(name=image.name, rgb=rgb, mask=None if image.mask is None else _load_mask(image.mask)))
+        mask = None if image.mask is None else _load_mask(image.mask)
+        annotation = annotation_of(image.annotation, command.categories) if image.annotation else None
+        loaded.append(InputImage(name=image.name, rgb=rgb, mask=mask, annotation=annotation))
     return loaded
 
 

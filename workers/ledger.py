@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 import structlog
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
+from api_schemas.annotations.model import Annotations
 from api_schemas.jobs import JobError
 from api_schemas.manifest import Artifact
+from api_schemas.methods.registry import method_specs
 from storage.database.records import Control, ImageRecord, JobRecord
 from storage.database.repositories.jobs import JobRepository
 from storage.database.session import Database
@@ -37,6 +39,10 @@ class JobInputs:
     """By the id of the image."""
     base: JobRecord | None = None
     """The extended job."""
+    annotations: Annotations | None = None
+    """By the id of the image."""
+    used: Mapping[str, JobRecord | None] = field(default_factory=dict)
+    """Jobs that the parameters name, by the name of the parameter; None for one that is gone."""
 
 
 class Ledger:
@@ -46,16 +52,23 @@ class Ledger:
         self._database = database
         self._id = job.id
         self._extends = job.extends
+        self._uses = _uses(job)
         self._fence = job.fence
         self._lease_s = lease_s
         self._held_at = time.monotonic()
 
     def inputs(self) -> JobInputs:
-        """Return the job's images in their order, their masks and the job that it extends."""
+        """Return the job's images in their order, what is known of them, and the jobs that it builds on."""
         with self._database.transaction(read_only=True) as session:
             jobs = JobRepository(session)
-            base = jobs.get(self._extends) if self._extends is not None else None
-            return JobInputs(images=jobs.images(self._id), masks=jobs.masks(self._id), base=base)
+            annotations = jobs.annotations(self._id)
+            return JobInputs(
+                images=jobs.images(self._id),
+                masks=jobs.masks(self._id),
+                base=jobs.get(self._extends) if self._extends is not None else None,
+                annotations=None if annotations is None else Annotations.model_validate(annotations),
+                used={name: jobs.get(job_id) for name, job_id in self._uses.items()},
+            )
 
     def heartbeat(self) -> Control | None:
         """Prolong the lease; None when the database is out of reach for a while.
@@ -172,3 +185,16 @@ class Ledger:
                     log.error("the end of the attempt could not be written", error=str(error))
                     return False
                 time.sleep(RETRY_PAUSE_S)
+
+
+def _uses(job: JobRecord) -> dict[str, str]:
+    """Return the ids of the jobs that a job's parameters name; none where the method or they are not understood here.
+
+    The run says so then.
+    """
+    spec = method_specs().get(job.method)
+    try:
+        uses = spec.params.model_validate(job.params).uses() if spec else ()
+    except ValidationError:
+        return {}
+    return {".".join(use.path): use.job_id for use in uses}

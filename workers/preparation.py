@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from api_schemas.keypoints.schema import KeypointSchema
 from api_schemas.manifest import Manifest
 from storage.blobs.base import BlobStore
 from storage.blobs.keys import artifact_key, manifest_key
@@ -16,7 +17,7 @@ from workers.protocol import MANIFEST_NAME, RunCommand, RunImage
 
 
 class BaseMissingError(Exception):
-    """Files of the result that a job extends are gone."""
+    """Files of the result that a job extends or uses are gone."""
 
 
 def prepare_run(
@@ -33,9 +34,10 @@ def prepare_run(
 
     Raises:
         BlobNotFoundError: an image or a mask is gone.
-        BaseMissingError: a file of the extended job's result is gone.
+        BaseMissingError: a file of the extended job's result, or of one that it uses, is gone.
         StorageFullError: there is no space for the copies.
     """
+    known = inputs.annotations.images if inputs.annotations else {}
     images = []
     for index, image in enumerate(inputs.images):
         path = folder / f"input-{index:03d}"
@@ -46,7 +48,7 @@ def prepare_run(
         if mask is not None and mask_path is not None:
             fetch(blobs, mask.blob_key, mask_path)
             between()
-        images.append(RunImage(path=path, name=image.name, mask=mask_path))
+        images.append(RunImage(path=path, name=image.name, mask=mask_path, annotation=known.get(image.id)))
     return RunCommand(
         label=job.id,
         method=job.method,
@@ -56,12 +58,17 @@ def prepare_run(
         scratch=folder,
         digest=run_digest(job, inputs),
         resume=checkpoints.fetch_last(folder),
-        base=None if inputs.base is None else fetch_base(inputs.base, folder / "base", blobs=blobs, between=between),
+        base=None if inputs.base is None else fetch_result(inputs.base, folder / "base", blobs=blobs, between=between),
+        categories=_categories(inputs),
+        used={
+            name: fetch_result(_there(name, job), folder / f"used-{name}", blobs=blobs, between=between)
+            for name, job in inputs.used.items()
+        },
         checkpoint_interval_s=checkpoint_interval_s,
     )
 
 
-def fetch_base(base: JobRecord, folder: Path, *, blobs: BlobStore, between: Callable[[], None]) -> Path:
+def fetch_result(base: JobRecord, folder: Path, *, blobs: BlobStore, between: Callable[[], None]) -> Path:
     """Copy the manifest of a succeeded job, and its artifacts but the pictures, into a new folder and return it.
 
     Files are named in it as in the manifest.
@@ -85,6 +92,18 @@ def fetch_base(base: JobRecord, folder: Path, *, blobs: BlobStore, between: Call
     return folder
 
 
+def _categories(inputs: JobInputs) -> dict[str, KeypointSchema]:
+    """Return the keypoints of each kind of object; they are complete once a job is accepted."""
+    given = inputs.annotations.categories if inputs.annotations else {}
+    return {name: schema for name, schema in given.items() if isinstance(schema, KeypointSchema)}
+
+
+def _there(name: str, job: JobRecord | None) -> JobRecord:
+    if job is None:
+        raise BaseMissingError(f"the job that parameter {name!r} names is gone")
+    return job
+
+
 def run_digest(job: JobRecord, inputs: JobInputs) -> str:
     """Return a SHA-256 of everything that decides the job's result."""
     decisive = {
@@ -95,5 +114,6 @@ def run_digest(job: JobRecord, inputs: JobInputs) -> str:
         "images": [image.sha256 for image in inputs.images],
         "masks": [inputs.masks[image.id].sha256 if image.id in inputs.masks else None for image in inputs.images],
         "extends": job.extends,
+        "annotations": None if inputs.annotations is None else inputs.annotations.model_dump(mode="json"),
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

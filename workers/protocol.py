@@ -5,8 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, TypeAdapter
 
+from api_schemas.annotations.model import ImageAnnotation
 from api_schemas.base import Schema
 from api_schemas.jobs import JobError
+from api_schemas.keypoints.schema import KeypointSchema
 from api_schemas.manifest import ArtifactDraft, ResultForm
 
 MANIFEST_NAME = "manifest.json"
@@ -31,6 +33,7 @@ class RunImage(Schema):
     path: Path
     name: str
     mask: Path | None = None
+    annotation: ImageAnnotation | None = None
 
 
 class RunCommand(Schema):
@@ -46,6 +49,8 @@ class RunCommand(Schema):
     digest: str = Field(description="Of all that decides the result; a checkpoint of another digest is not used.")
     resume: Path | None
     base: Path | None = Field(default=None, description="Folder with the finished result to which images are added.")
+    categories: dict[str, KeypointSchema] = Field(default={}, description="Of the images' annotations.")
+    used: dict[str, Path] = Field(default={}, description="Folders with the results that parameters name.")
     checkpoint_interval_s: float
 
 

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from threading import Event
 from typing import Protocol, Self
 
@@ -88,9 +89,13 @@ class Run:
         stop: StopSignal | None = None,
         resume: dict[str, Tensor] | None = None,
         checkpoint_interval_s: float = math.inf,
+        used: Mapping[str, Path] | None = None,
     ) -> None:
         self.seed = seed
         self.device = device
+        self.used = used or {}
+        """Folders with the results of the jobs that parameters name, by the parameter's name: artifacts but pictures,
+        and the manifest."""
         self.resume = resume
         """The state given to the last checkpoint of an earlier attempt (on the CPU), or None to begin afresh."""
         self._stages = _stage_spans(stages)

@@ -41,6 +41,12 @@ class ImageAnnotation(Schema):
         default=None, description="Whether a training may learn from it; left out: chosen by the training."
     )
 
+    @model_validator(mode="after")
+    def _box_has_area(self) -> Self:
+        if self.box is not None and not (self.box[0] < self.box[2] and self.box[1] < self.box[3]):
+            raise ValueError(f"box {list(self.box)} has no area; give [x0, y0, x1, y1] with x0 < x1 and y0 < y1")
+        return self
+
     @property
     def visible(self) -> list[int]:
         """Keypoints that are known."""

@@ -1,13 +1,29 @@
 """What the service must know of a method without loading it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, Self
 
 from pydantic import Field, JsonValue
 
+from api_schemas.annotations.model import Annotations
 from api_schemas.backbones import BackboneChoice, BackboneName, FeatureOptions, faults
-from api_schemas.base import Schema
+from api_schemas.base import JobId, Schema
 from api_schemas.manifest import ResultForm
 from api_schemas.saliency import SaliencyChoice, saliency_fault
+
+AnnotationsNeed = Literal["none", "optional", "required"]
+
+
+@dataclass(frozen=True)
+class Use:
+    """A succeeded job whose result a job works with."""
+
+    path: tuple[str, ...]
+    """Where the parameters name it."""
+    job_id: JobId
+    method: str
+    """Id of the method that it must be of."""
 
 
 class MethodParams(Schema):
@@ -28,6 +44,22 @@ class MethodParams(Schema):
 
     def set_misfits(self, images: int) -> list["Misfit"]:  # noqa: ARG002
         """Find parameters that do not fit a set of so many images."""
+        return []
+
+    def annotation_misfits(self, annotations: Annotations | None) -> list["Misfit"]:  # noqa: ARG002
+        """Find what is wrong with annotations, complete ones, for these parameters; paths lie within them."""
+        return []
+
+    def uses(self) -> tuple[Use, ...]:
+        """Name the jobs whose results these parameters need."""
+        return ()
+
+    def fitted_to(self, used: Mapping[tuple[str, ...], "MethodParams"]) -> Self:  # noqa: ARG002
+        """Take over, where these parameters leave it open, what must be as in the jobs used, by path."""
+        return self
+
+    def use_misfits(self, used: Mapping[tuple[str, ...], "MethodParams"]) -> list["Misfit"]:  # noqa: ARG002
+        """Find parameters, complete ones, that do not fit the jobs used, by path."""
         return []
 
     def extra_weights(self) -> tuple[str, ...]:
@@ -57,10 +89,10 @@ class MaskedParams(MethodParams):
 
 @dataclass(frozen=True)
 class Misfit:
-    """A parameter that is right by itself but not with this backbone or this set."""
+    """A parameter that is right by itself but not with this backbone, this set or these annotations."""
 
-    path: tuple[str, ...]
-    """Where it lies within the parameters."""
+    path: tuple[str | int, ...]
+    """Where it lies within the parameters, or within the annotations."""
     detail: str
 
 
@@ -89,6 +121,8 @@ class MethodSpec:
     stages: tuple[Stage, ...]
     extendable: bool = False
     """Whether images can be added to a finished result without computing the others again (`extends`)."""
+    annotations: AnnotationsNeed = "none"
+    """Whether keypoints and the like can be given with the images, or must be."""
     implementation: str
     """`module:attribute` of the `workers.methods.base.Method`; imported by the runner alone."""
 
@@ -106,6 +140,7 @@ class MethodSummary(Schema):
     max_images: int
     stages: list[str]
     extendable: bool = Field(description="Whether a job can add images to a finished result: `extends`.")
+    annotations: AnnotationsNeed = Field(description="Whether the method takes, or needs, `annotations`.")
     ready: bool = Field(description="Whether a job can run now with backbone `auto`.")
     backbones: list[str] = Field(description="Backbones that a worker has at hand.")
     links: dict[str, str]

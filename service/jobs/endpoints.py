@@ -7,6 +7,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse
 
+from api_schemas.annotations.model import Annotations
 from api_schemas.base import ImageSetId
 from api_schemas.events import EventPage
 from api_schemas.jobs import CancelRequest, Job, JobCreate, JobState, JobValidation
@@ -18,11 +19,20 @@ from service.jobs.events import PAGE_EVENTS, read_events, stream_events
 from service.jobs.masks import blank_masks
 from service.jobs.presentation import job_etag, retry_after_s
 from service.jobs.requests import receive_submission
-from service.jobs.service import JobFilter, cancel_job, create_job, find_job, list_jobs, validate_job
+from service.jobs.service import (
+    JobFilter,
+    cancel_job,
+    create_job,
+    find_annotations,
+    find_job,
+    list_jobs,
+    validate_job,
+)
 from service.jobs.waiting import wait_as_preferred
 from service.openapi import job_submission, problems
 from service.pagination import DEFAULT_LIMIT, CursorQuery, LimitQuery, PageRequest, link_next
 from service.problems import (
+    ANNOTATIONS_MISMATCH,
     BASE_MISMATCH,
     BASE_NOT_FINISHED,
     BASE_NOT_FOUND,
@@ -37,6 +47,8 @@ from service.problems import (
     INSUFFICIENT_STORAGE,
     INVALID_CURSOR,
     INVALID_PARAMS,
+    JOB_USED_NOT_FINISHED,
+    JOB_USED_NOT_FOUND,
     MALFORMED_BODY,
     MASK_EMPTY,
     MASK_SIZE,
@@ -83,6 +95,9 @@ SUBMISSION_PROBLEMS = (
     BASE_NOT_FINISHED,
     BASE_MISMATCH,
     NOT_EXTENDABLE,
+    ANNOTATIONS_MISMATCH,
+    JOB_USED_NOT_FOUND,
+    JOB_USED_NOT_FINISHED,
 )
 ONE_SHOT_PROBLEMS = (BODY_TOO_LARGE, IMAGE_TOO_LARGE, IMAGE_TRUNCATED, NOT_AN_IMAGE, INSUFFICIENT_STORAGE)
 
@@ -171,6 +186,12 @@ async def get_job(
     if matches_etag(request.headers, job_etag(job.revision)):
         return Response(status_code=304, headers=dict(response.headers))
     return job
+
+
+@router.get("/jobs/{job_id}/annotations", responses=problems(NOT_FOUND))
+def get_annotations(job_id: str, services: ServicesDep) -> Annotations:
+    """Return what the job was told of its images, by their ids, with everything that was told from names filled in."""
+    return find_annotations(services, job_id)
 
 
 @router.post(

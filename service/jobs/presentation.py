@@ -102,4 +102,5 @@ def _links(job_id: str) -> JobLinks:
         transfer=f"{address}/transfer",
         evaluations=f"{address}/evaluations",
         edits=f"{address}/edits",
+        annotations=f"{address}/annotations",
     )

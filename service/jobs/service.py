@@ -7,12 +7,14 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
+from api_schemas.annotations.model import Annotations
 from api_schemas.base import ULID_PATTERN
 from api_schemas.jobs import Job, JobCreate, JobOptions, JobState, JobValidation
 from api_schemas.pagination import Page
 from service.dependencies import Services
 from service.idempotency import IdempotentRequest, Replay
 from service.identifiers import looks_like
+from service.jobs.annotations import placed_annotations
 from service.jobs.images import ChosenImages, check_count, choose_images
 from service.jobs.masks import check_masks
 from service.jobs.presentation import show_job
@@ -59,9 +61,10 @@ def create_job(
     with services.database.transaction() as session:
         if request and (replay := request.reserve(session)):
             return replay
-        resolved, chosen = _accept(services, session, body, blank_masks)
+        resolved, chosen, annotations = _accept(services, session, body, blank_masks)
         image_set_id = chosen.image_set_id or _make_set(session, body, chosen)
-        record = JobRepository(session).add(_new_job(services, resolved, image_set_id, body.masks))
+        stored = None if annotations is None else annotations.model_dump(mode="json")
+        record = JobRepository(session).add(_new_job(services, resolved, image_set_id, body.masks), annotations=stored)
         job = show_job(session, record)
         if request:
             request.complete(session, Replay(202, job.model_dump(mode="json"), job.links.self))
@@ -76,12 +79,13 @@ def validate_job(services: Services, body: JobCreate, *, blank_masks: Collection
         ProblemError: it would not be accepted.
     """
     with services.database.transaction(read_only=True) as session:
-        resolved, chosen = _accept(services, session, body, blank_masks)
+        resolved, chosen, annotations = _accept(services, session, body, blank_masks)
     return JobValidation(
         method=resolved.spec.id,
         method_version=resolved.spec.version,
         params=resolved.shown_params,
         images=len(chosen.all),
+        annotations=annotations,
     )
 
 
@@ -128,6 +132,20 @@ def find_job(services: Services, job_id: str) -> Job:
         return show_job(session, get_job_record(session, job_id))
 
 
+def find_annotations(services: Services, job_id: str) -> Annotations:
+    """Return what a job was told of its images.
+
+    Raises:
+        ProblemError: there is no such job, or it was told nothing.
+    """
+    with services.database.transaction(read_only=True) as session:
+        get_job_record(session, job_id)
+        kept = JobRepository(session).annotations(job_id)
+    if kept is None:
+        raise ProblemError(NOT_FOUND, f"job {job_id} has no annotations")
+    return Annotations.model_validate(kept)
+
+
 def list_jobs(services: Services, page: PageRequest, wanted: JobFilter) -> Page[Job]:
     """Return a page of jobs."""
     with services.database.transaction(read_only=True) as session:
@@ -159,13 +177,14 @@ def cancel_job(services: Services, job_id: str, reason: str | None) -> Job:
 
 def _accept(
     services: Services, session: Session, body: JobCreate, blank_masks: Collection[str]
-) -> tuple[ResolvedSubmission, ChosenImages]:
-    """Check everything about a submission."""
+) -> tuple[ResolvedSubmission, ChosenImages, Annotations | None]:
+    """Check everything about a submission; the annotations come back by the ids of the images."""
     resolved = resolve(session, body, has_masks=body.masks is not None)
     chosen = choose_images(session, body, resolved, max_bytes=services.settings.max_job_bytes)
     if body.masks is not None:
         check_masks(session, body.masks, chosen.new, blank=blank_masks)
-    return resolved, chosen
+    annotations = resolved.annotations
+    return resolved, chosen, None if annotations is None else placed_annotations(annotations, chosen.all)
 
 
 def _make_set(session: Session, body: JobCreate, chosen: ChosenImages) -> str:

@@ -9,15 +9,18 @@ from typing import cast
 from pydantic import JsonValue, ValidationError
 from sqlalchemy.orm import Session
 
+from api_schemas.annotations.model import Annotations
 from api_schemas.backbones import BACKBONES, BUILT_IN_BACKBONES, BackboneChoice, BackboneName, completed
 from api_schemas.jobs import JobOptions
 from api_schemas.methods.registry import method_specs
 from api_schemas.methods.spec import MethodParams, MethodSpec
 from api_schemas.problems import FieldError
 from api_schemas.weights import weights_catalogue
+from service.jobs.annotations import complete_annotations
 from service.jobs.extension import Base, check_demands, find_base
 from service.jobs.masks import with_saliency
 from service.jobs.refusals import refusal, refuse_any
+from service.jobs.uses import check_used, find_used
 from service.methods.service import preferred_backbone
 from service.problems import INVALID_PARAMS, UNKNOWN_METHOD, WEIGHTS_MISSING, ProblemError, json_pointer
 from service.validation import field_errors, shown, summary
@@ -33,6 +36,8 @@ class ResolvedSubmission:
     params: MethodParams
     base: Base | None
     """The job to be extended."""
+    annotations: Annotations | None
+    """Complete; their entries are named as submitted."""
 
     @property
     def backbone(self) -> BackboneName:
@@ -54,8 +59,8 @@ def resolve(session: Session, options: JobOptions, *, has_masks: bool) -> Resolv
         has_masks: whether masks come with the images.
 
     Raises:
-        ProblemError: unknown method, parameters that do not fit it, weights that no worker has, masks given and not
-            used or the other way round, or a job that cannot be extended so.
+        ProblemError: unknown method, parameters that do not fit it, weights that no worker has, masks or annotations
+            given and not used or the other way round, or a job that cannot be extended or used so.
     """
     spec = _method(options.method)
     base = find_base(session, options.extends, spec) if options.extends is not None else None
@@ -67,14 +72,18 @@ def resolve(session: Session, options: JobOptions, *, has_masks: bool) -> Resolv
         _backbone(base.backbone, present)
         params = base.params
     else:
+        used = find_used(session, params)
+        params = params.fitted_to(used)
         backbone = _backbone(params.backbone, present)
         params = with_saliency(spec, params, has_masks=has_masks)
         _refuse_misfits(params, backbone)
         # Filled in, so that the job shows what was read.
         features = completed(backbone, params.features)
         params = params.model_copy(update={"backbone": backbone, "features": features})
+        check_used(params, used)
     _refuse_missing_weights(params, workers)
-    return ResolvedSubmission(options, spec, params, base)
+    annotations = complete_annotations(spec, params, options.annotations, extends=base is not None)
+    return ResolvedSubmission(options, spec, params, base, annotations)
 
 
 def _method(method_id: str) -> MethodSpec:

@@ -63,6 +63,7 @@ def _summary(spec: MethodSpec, backbones: list[str]) -> MethodSummary:
         max_images=spec.max_images,
         stages=[stage.name for stage in spec.stages],
         extendable=spec.extendable,
+        annotations=spec.annotations,
         ready=bool(backbones),
         backbones=backbones,
         links={"self": f"/v1/methods/{spec.id}", "jobs": "/v1/jobs"},

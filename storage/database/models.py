@@ -168,6 +168,8 @@ class JobRow(Base):
     last_seq: Mapped[int]
     masks: Mapped[dict[str, Any] | None]
     extends: Mapped[str | None] = mapped_column(ID, ForeignKey("jobs.id"))
+    # Read by itself: it may be long, and lists of jobs do not show it.
+    annotations: Mapped[dict[str, Any] | None] = mapped_column(deferred=True)
 
     __table_args__ = (
         CheckConstraint("state <> 'running' OR (lease_until IS NOT NULL AND worker IS NOT NULL)", name="lease"),

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from alignment.atlas import Atlas
-from alignment.scores import AnnotatedImage, pck
+from alignment.forms import Form
+from alignment.pairwise import PairwiseMaps
+from alignment.scores import AnnotatedImage, carried_pairs, has_map, pck, side_scores
 from alignment.self_check import fold_over, self_check
 from tests.alignment.builders import SIZES, TO_IMAGE, affine_atlas, affine_pairs, apply
 
@@ -40,6 +42,71 @@ def test_invisible_and_lost_points() -> None:
     report = pck(affine_atlas(), truth, [0.1])
     assert report.points == 24 - 4
     assert report.missing == 2
+
+
+def without(form: PairwiseMaps, *pairs: tuple[int, int]) -> PairwiseMaps:
+    kept = {pair: field for pair, field in form.maps.items() if pair not in pairs}
+    return PairwiseMaps(form.images, kept, {pair: form.confidence[pair] for pair in kept})
+
+
+def test_pairs_without_a_map_are_left_out() -> None:
+    partial = without(affine_pairs(), (0, 1), (2, 0))
+    assert [has_map(partial, *pair) for pair in ((0, 1), (1, 0), (2, 0), (0, 2))] == [False, True, False, True]
+    assert has_map(affine_atlas(), 0, 1)
+    report = pck(partial, annotated(), [0.1])
+    assert (report.pairs, report.points, report.missing) == (4, 16, 0)
+    assert report.scores[0].per_point == report.scores[0].per_pair == 1.0
+    assert pck(without(affine_pairs(), *affine_pairs().maps), annotated(), [0.1]).pairs == 0
+
+
+def test_a_map_that_knows_nothing_of_a_point_still_counts() -> None:
+    form = affine_pairs()
+    form.maps[0, 1][:] = np.nan
+    report = pck(form, annotated(), [0.1])
+    assert (report.pairs, report.points, report.missing) == (6, 24, 4)
+    assert report.scores[0].per_point == pytest.approx(20 / 24)
+
+
+def test_pairs_tell_which_keypoints_they_carried_where() -> None:
+    truth = annotated()
+    truth[0].keypoints[1, 2] = truth[2].keypoints[3, 2] = 0
+    [first, second, *_] = carried_pairs(affine_atlas(64), truth)
+    assert (first.source, first.target, first.keypoints.tolist()) == (0, 1, [0, 2, 3])
+    assert (second.source, second.target, second.keypoints.tolist()) == (0, 2, [0, 2])
+    assert second.places == pytest.approx(truth[2].keypoints[[0, 2], :2], abs=1e-3)
+    assert second.errors == pytest.approx(np.zeros(2), abs=1e-4)
+
+
+def sides(form: Form, truth: dict[int, AnnotatedImage]) -> list[tuple[float, float]]:
+    pairs = carried_pairs(form, truth)
+    return [(score.mirrored, score.own) for score in side_scores(pairs, truth, [1, 0, 2, 3], [0.1])]
+
+
+def exchanged(truth: dict[int, AnnotatedImage], index: int) -> dict[int, AnnotatedImage]:
+    """Give the first two keypoints of one image each other's place."""
+    keypoints = truth[index].keypoints[[1, 0, 2, 3]]
+    return {**truth, index: dataclasses.replace(truth[index], keypoints=keypoints)}
+
+
+def test_exact_maps_do_not_confuse_the_sides() -> None:
+    assert sides(affine_pairs(), annotated()) == [(0.0, 1.0)]
+
+
+def test_confused_sides_are_seen() -> None:
+    truth = exchanged(annotated(), 1)
+    # Four of six pairs start or end in the image whose sides are exchanged.
+    assert sides(affine_pairs(), truth) == [(pytest.approx(4 / 6), pytest.approx(2 / 6))]
+
+
+def test_sides_need_a_partner_that_is_visible_in_the_target() -> None:
+    truth = exchanged(annotated(), 1)
+    truth[1].keypoints[0, 2] = 0
+    # Of the first keypoint nothing is carried to or from image 1; the second has no partner there, but from there.
+    assert sides(affine_pairs(), truth) == [(pytest.approx(2 / 6), pytest.approx(4 / 6))]
+    for image in truth.values():
+        image.keypoints[1, 2] = 0
+    assert sides(affine_pairs(), truth) == []
+    assert side_scores(carried_pairs(affine_pairs(), truth), truth, [0, 1, 2, 3], [0.1]) == ()
 
 
 def test_no_common_keypoint_gives_an_empty_report() -> None:

@@ -34,10 +34,6 @@ class Finished:
         """Ask where points lie."""
         return self.client.post(self.job["links"]["transfer"], json=body)
 
-    def evaluate(self, **body: Any) -> Any:
-        """Ask how good the result is."""
-        return self.client.post(self.job["links"]["evaluations"], json=body)
-
 
 @pytest.fixture
 def atlas(client: TestClient, services: Services, tmp_path: Path) -> Finished:
@@ -209,74 +205,6 @@ def test_points_must_be_finite(atlas: Finished) -> None:
     headers = {"Content-Type": "application/json"}
     answer = atlas.client.post(atlas.job["links"]["transfer"], content=content, headers=headers)
     assert pointers(problem(answer, "validation-error", 422)) == ["/points/0/0"]
-
-
-def keypoints(finished: Finished, *, count: int = 3) -> dict[str, list[list[float]]]:
-    """The same canonical places in every image."""
-    places = np.array([[0.4, 0.4], [0.6, 0.5], [0.5, 0.6]])[:count]
-    return {
-        image_id: [[x, y, 1] for x, y in apply(matrix, places).tolist()]
-        for image_id, matrix in zip(finished.image_ids, TO_IMAGE, strict=True)
-    }
-
-
-def test_exact_maps_score_full_marks(atlas: Finished, pairs: Finished) -> None:
-    for finished in (atlas, pairs):
-        answer = finished.evaluate(keypoints=keypoints(finished), threshold="image", alphas=[0.1, 0.01])
-        assert answer.status_code == 200
-        report = answer.json()
-        assert (report["pairs"], report["points"], report["missing"]) == (6, 18, 0)
-        assert [row["alpha"] for row in report["pck"]] == [0.1, 0.01]
-        assert [row["per_point"] for row in report["pck"]] == [1.0, 1.0]
-        assert report["pck"][1]["identity"] < 1.0
-        assert report["median_error_px"] < 0.1
-
-
-def test_exact_maps_close_every_cycle(atlas: Finished) -> None:
-    answer = atlas.evaluate(keypoints=keypoints(atlas), threshold="image", alphas=[0.1, 0.01], cycles=[3, 2]).json()
-    assert [(around["length"], around["cycles"], around["points"]) for around in answer["cycles"]] == [
-        (3, 6, 18),
-        (2, 6, 18),
-    ]
-    rows = [row for around in answer["cycles"] for row in around["pck"]]
-    assert [(row["returned"], row["pooled"]) for row in rows] == [(1.0, 1.0)] * 4
-    assert atlas.evaluate(keypoints=keypoints(atlas), threshold="image").json()["cycles"] == []
-
-
-def test_boxes_set_the_threshold(atlas: Finished) -> None:
-    given = keypoints(atlas)
-    for shifted in given[atlas.image_ids[2]]:
-        shifted[0] += 4.0
-    small = {image_id: [0, 0, 20, 30] for image_id in given}
-    large = {image_id: [0, 0, 20, 80] for image_id in given}
-    low = atlas.evaluate(keypoints=given, boxes=small, alphas=[0.1]).json()["pck"][0]["per_point"]
-    high = atlas.evaluate(keypoints=given, boxes=large, alphas=[0.1]).json()["pck"][0]["per_point"]
-    assert low < high == 1.0
-
-
-def test_annotations_that_do_not_fit(atlas: Finished) -> None:
-    given = keypoints(atlas)
-    first, second, _ = atlas.image_ids
-    boxes = {image_id: [0, 0, 10, 10] for image_id in given}
-    cases: list[tuple[dict[str, Any], str, str]] = [
-        ({"keypoints": given}, f"/boxes/{first}", "needs a box for every image"),
-        ({"keypoints": given, "boxes": {**boxes, second: [5, 5, 5, 9]}}, f"/boxes/{second}", "x1 > x0"),
-        ({"keypoints": {**given, second: given[second][:1]}, "boxes": boxes}, f"/keypoints/{second}", "1 keypoints"),
-        ({"keypoints": {first: given[first]}}, "/keypoints", "at least 2"),
-        (
-            {"keypoints": given, "threshold": "image", "cycles": [2, 4]},
-            "/cycles/1",
-            "keypoints of as many; got those of 3",
-        ),
-        ({"keypoints": given, "threshold": "image", "cycles": [5]}, "/cycles/0", "2, 3 or 4"),
-        ({"keypoints": {**given, first: [[1, 2, 3]] * 3}}, f"/keypoints/{first}/0/2", "less than or equal to 1"),
-    ]
-    for body, pointer, says in cases:
-        refused = problem(atlas.evaluate(**body), "validation-error", 422)
-        assert pointer in pointers(refused)
-        assert says in refused["detail"]
-    unknown = atlas.evaluate(keypoints={**given, STRANGER: given[first]}, threshold="image")
-    assert pointers(problem(unknown, "image-not-found", 422)) == [f"/keypoints/{STRANGER}"]
 
 
 def test_only_so_many_results_stay_open(

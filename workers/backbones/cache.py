@@ -117,6 +117,36 @@ def feature_key(backbone: Backbone, image: Tensor) -> str:
     return hashlib.sha256(head.encode() + pixels.numpy().tobytes()).hexdigest()
 
 
+def blocks_cached(
+    backbone: Backbone, images: Tensor, cache: FeatureCache | None, *, tick: Tick = no_tick
+) -> tuple[tuple[Tensor, ...], int]:
+    """Describe images as `backbone.blocks` does, but only those that the cache does not know; see `extract_cached`."""
+    if len(backbone.block_channels) == 1:
+        features, known = extract_cached(backbone, images, cache, tick=tick)
+        return (features,), known
+    described, known = [], 0
+    for image in torch.split(images, 1):
+        found = None if cache is None else _known_blocks(backbone, image, cache)
+        known += found is not None
+        blocks = found or backbone.blocks(image, tick=tick)
+        if found is None and cache is not None:
+            for key, block in zip(_block_keys(backbone, image), blocks, strict=True):
+                cache.put(key, block[0])
+        described.append(blocks)
+    return tuple(torch.cat(block) for block in zip(*described, strict=True)), known
+
+
+def _known_blocks(backbone: Backbone, image: Tensor, cache: FeatureCache) -> tuple[Tensor, ...] | None:
+    found = [cache.get(key) for key in _block_keys(backbone, image)]
+    blocks = tuple(block.unsqueeze(0).to(image.device) for block in found if block is not None)
+    return blocks if len(blocks) == len(found) else None
+
+
+def _block_keys(backbone: Backbone, image: Tensor) -> list[str]:
+    key = feature_key(backbone, image[0])
+    return [f"{key}-{index}" for index in range(len(backbone.block_channels))]
+
+
 def extract_cached(
     backbone: Backbone, images: Tensor, cache: FeatureCache | None, *, tick: Tick = no_tick
 ) -> tuple[Tensor, int]:

@@ -47,6 +47,10 @@ class WorkingFrames:
         """The same frames turned left to right; `boxes` still speak of the pictures as uploaded."""
         return WorkingFrames(self.pictures.flip(-1), self.boxes)
 
+    def of(self, indices: Sequence[int]) -> WorkingFrames:
+        """Some of the frames."""
+        return WorkingFrames(self.pictures[list(indices)], tuple(self.boxes[index] for index in indices))
+
     def valid(self, cells: int) -> Tensor:
         """Share (N, 1, cells, cells) of each cell of the frame that the picture covers, in [0, 1]."""
         covered = torch.zeros(len(self.boxes), 1, self.size, self.size, device=self.pictures.device)

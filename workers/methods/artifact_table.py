@@ -55,6 +55,7 @@ TENSORS = {
     ),
     "part_shares": StoredTensor(ArtifactKind.PARTS, ("part", "y", "x"), "share of the images", np.float16),
     "part_features": StoredTensor(ArtifactKind.PART_FEATURES, ("part", "channel"), "feature", np.float32),
+    "imd_matrix": StoredTensor(ArtifactKind.IMD_MATRIX, ("source", "target", "variant"), "distance", np.float32),
     "background_features": StoredTensor(ArtifactKind.PART_FEATURES, ("cluster", "channel"), "feature", np.float32),
 }
 IMAGE_TENSORS = {
@@ -65,7 +66,31 @@ IMAGE_TENSORS = {
         np.float16,
     ),
     "parts": StoredTensor(ArtifactKind.PARTS, ("y", "x"), "number of the part, -1 on the background", np.int16),
+    "match_evidence": StoredTensor(
+        ArtifactKind.MATCH_EVIDENCE,
+        ("target", "y", "x", "peak_margin_entropy_cycle"),
+        "of each match the cosine, its lead over the best elsewhere, the entropy in its window in [0, 1], and how far "
+        "the way back ends, in cells; NaN where there is no match",
+        np.float16,
+    ),
+    "mirrored_maps": StoredTensor(
+        ArtifactKind.MIRRORED_MAPS,
+        ("target", "y", "x", "xy_confidence"),
+        "pixels of the target and a confidence in [0, 1], with left and right exchanged: matches of the mirrored "
+        "picture; NaN where it was not chosen",
+        np.float32,
+    ),
 }
+
+
+DOCUMENTS = {
+    "pairs": ArtifactKind.PAIR_SUMMARY,
+    "keypoint_transfer": ArtifactKind.KEYPOINT_TRANSFER,
+    "pose_prediction": ArtifactKind.POSE_PREDICTION,
+    "pck_report": ArtifactKind.PCK_REPORT,
+    "adapter/config": ArtifactKind.ADAPTER_CONFIG,
+}
+BUNDLES = {"adapter/weights": ArtifactKind.ADAPTER}
 
 
 def picture_kind(name: str) -> ArtifactKind:

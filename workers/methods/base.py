@@ -32,8 +32,8 @@ class Annotation:
     """What is known of an image; see `api_schemas.annotations.model.ImageAnnotation`."""
 
     category: str
-    schema: KeypointSchema
-    """Of the category: K names, with mirror pairs or none, and groups."""
+    schema: KeypointSchema | None
+    """Of the category: K names, with mirror pairs or none, and groups. None where there are no keypoints, K = 0."""
     keypoints: npt.NDArray[np.float64]
     """(K, 3): x, y in pixels of the upload, and 1 where visible, else 0."""
     box: tuple[float, float, float, float] | None = None
@@ -82,7 +82,11 @@ class MethodResult:
     pictures: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
     """Pictures (H, W, 3) by artifact name without suffix, for example `pictures/atlas`."""
     tensors: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
-    """Further arrays worth keeping, by name."""
+    """Further arrays worth keeping, by artifact name without suffix, which is also the array's."""
+    documents: Mapping[str, JsonValue] = field(default_factory=dict)
+    """JSON by artifact name without suffix."""
+    bundles: Mapping[str, Mapping[str, npt.NDArray[np.float32]]] = field(default_factory=dict)
+    """Several arrays that belong together, such as a network's weights, by artifact name without suffix."""
     image_pictures: Mapping[str, Sequence[npt.NDArray[np.uint8]]] = field(default_factory=dict)
     """Pictures (H, W, 3), or grey (H, W), of every image by name; image i's becomes `pictures/<name>/<i>.png`."""
     image_tensors: Mapping[str, Sequence[npt.NDArray[np.float32]]] = field(default_factory=dict)

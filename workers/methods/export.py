@@ -17,7 +17,15 @@ from alignment.atlas import Atlas
 from alignment.self_check import self_check
 from alignment.storage_format import describe, write_form, write_tensors
 from api_schemas.manifest import ArtifactDraft, ArtifactKind
-from workers.methods.artifact_table import IMAGE_PICTURES, IMAGE_TENSORS, TENSORS, StoredTensor, picture_kind
+from workers.methods.artifact_table import (
+    BUNDLES,
+    DOCUMENTS,
+    IMAGE_PICTURES,
+    IMAGE_TENSORS,
+    TENSORS,
+    StoredTensor,
+    picture_kind,
+)
 from workers.methods.base import InputImage, MethodResult
 from workers.rendering.congealed import Warped, average, congealed, on_background
 from workers.rendering.contact_sheet import TILE_GREY, Tile, contact_sheet
@@ -63,6 +71,7 @@ def export(result: MethodResult, images: Sequence[InputImage], folder: Path) -> 
         *_write_pictures(result, folder),
         *_write_views(result, images, folder),
         *_write_tensors(result, folder),
+        *_write_documents(result, folder),
         *_write_scores(result, images, folder),
         _write_json(report, "self_check.json", ArtifactKind.SELF_CHECK, folder),
     ]
@@ -132,6 +141,17 @@ def _write_tensors(result: MethodResult, folder: Path) -> list[ArtifactDraft]:
     return drafts
 
 
+def _write_documents(result: MethodResult, folder: Path) -> list[ArtifactDraft]:
+    drafts = []
+    for name, content in result.documents.items():
+        drafts.append(_write_json(content, f"{name}.json", _known(name, DOCUMENTS, "document"), folder))
+    for name, arrays in result.bundles.items():
+        kind = _known(name, BUNDLES, "bundle")
+        tensors = [describe(part, array, ["axis"] * array.ndim, "weights") for part, array in arrays.items()]
+        drafts.append(write_tensors(folder, f"{name}.safetensors", kind, tensors, images=[]))
+    return drafts
+
+
 def _write_tensor(
     name: str, array: npt.NDArray[np.float32], stored: StoredTensor, file_name: str, folder: Path, *indices: int
 ) -> ArtifactDraft:
@@ -177,6 +197,8 @@ def _write_rgba(view: Warped, name: str, kind: ArtifactKind, folder: Path, index
     return _write_png((rgba.clip(0, 1) * 255).round().astype(np.uint8), name, kind, folder, index)
 
 
-def _write_json(content: dict[str, JsonValue], name: str, kind: ArtifactKind, folder: Path) -> ArtifactDraft:
-    (folder / name).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+def _write_json(content: JsonValue, name: str, kind: ArtifactKind, folder: Path) -> ArtifactDraft:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return ArtifactDraft(name=name, kind=kind, media_type=JSON)

@@ -51,8 +51,8 @@ def _seen_by_first(form: PairwiseMaps, pictures: list[Rgb], side: int) -> list[W
     height, width = fitted(form.images[0], side)
     views = [warp_picture(pictures[0], cell_centres(height, width, form.images[0].extent))]
     for other in range(1, len(pictures)):
-        view = warp_picture(pictures[other], resized_map(form.maps[0, other], height, width))
-        trust = resized_map(form.confidence[0, other][..., None], height, width)[..., 0]
+        view = warp_picture(pictures[other], resized_map(form.places(0, other), height, width))
+        trust = resized_map(form.trust(0, other)[..., None], height, width)[..., 0]
         views.append(Warped(view.rgb, view.seen * np.sqrt(trust.clip(0, 1))))
     return views
 

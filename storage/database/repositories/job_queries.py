@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from pydantic import JsonValue
 from sqlalchemy import ColumnElement, Select, and_, func, literal, select, tuple_
 from sqlalchemy.orm import Session
 
@@ -91,6 +92,10 @@ class JobQueries:
         query = select(ImageRow).where(ImageRow.id.in_(set(given.values())))
         by_id = {row.id: record_of(ImageRecord, row) for row in self._session.scalars(query)}
         return {image_id: by_id[mask_id] for image_id, mask_id in given.items()}
+
+    def annotations(self, job_id: str) -> dict[str, JsonValue] | None:
+        """Return what is known of the job's images, or None."""
+        return self._session.scalar(select(JobRow.annotations).where(JobRow.id == job_id))
 
     def control(self, job_id: str, fence: int) -> Control | None:
         """Return what the worker must know, without renewing its lease; None when the job is no longer its own."""

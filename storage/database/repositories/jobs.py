@@ -46,13 +46,14 @@ _QUEUED_AGAIN: Final[dict[str, Any]] = {
 class JobRepository(JobQueries):
     """Jobs, from submission to their end; terminal states never change."""
 
-    def add(self, job: NewJob) -> JobRecord:
-        """Queue a job; its image set must exist."""
+    def add(self, job: NewJob, *, annotations: dict[str, JsonValue] | None = None) -> JobRecord:
+        """Queue a job; its image set must exist. `annotations` are those of its images, by their ids."""
         now = self._clock()
         row = JobRow(
             **{**asdict(job), "priority": PRIORITY_RANK[job.priority]},
             **_NO_PROGRESS,
             id=new_id("job"),
+            annotations=annotations,
             state=JobState.QUEUED,
             created_at=now,
             attempt=0,

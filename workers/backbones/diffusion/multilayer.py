@@ -37,13 +37,13 @@ class Blocks(NamedTuple):
 class SdBackbone(Backbone):
     """Three levels of the decoder, at little noise and one fixed draw of it."""
 
-    def __init__(self, diffusion: StableDiffusion, options: FeatureOptions, *, freeu: bool = True) -> None:
+    def __init__(self, diffusion: StableDiffusion, options: FeatureOptions) -> None:
         """Read `diffusion` as the options say.
 
         Args:
             diffusion: loaded; may serve other backbones too.
-            options: prompt and timestep; what is left out takes the backbone's own value.
-            freeu: amplify the states as the official code does, see `freeu`; adapters fit one way or the other.
+            options: prompt, timestep, and whether states are amplified (see `freeu`); what is left out takes the
+                backbone's own value.
 
         Raises:
             ValueError: an option does not fit.
@@ -52,12 +52,10 @@ class SdBackbone(Backbone):
         self.options = completed(self.name, options)
         self._timestep, self._prompt = settled(self.options.timestep), settled(self.options.prompt)
         self._diffusion = diffusion
-        self._freeu = FreeU.of_widths(diffusion.widths) if freeu else None
+        self._freeu = FreeU.of_widths(diffusion.widths) if settled(self.options.freeu) else None
         self.stride = 16
         self.dim = sum(diffusion.widths[1:])
-        self.identity = identity(
-            self.name, self.options, digest=diffusion.digest, dtype=diffusion.compute.dtype, freeu=freeu
-        )
+        self.identity = identity(self.name, self.options, digest=diffusion.digest, dtype=diffusion.compute.dtype)
         diffusion.prompts.embed(self._prompt)
 
     @property

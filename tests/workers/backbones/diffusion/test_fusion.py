@@ -1,7 +1,7 @@
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, cosine_similarity
+from torch.nn.functional import avg_pool2d, cosine_similarity, interpolate
 from torch.testing import assert_close
 
 from api_schemas.backbones import FeatureOptions
@@ -52,6 +52,15 @@ def test_stack_holds_the_raw_channels_of_both(fusion: SdDinoBackbone, sd: SdBack
     assert_close(stacked[:, sd.dim :], avg_pool2d(image, 16) - 0.5, atol=0.05, rtol=0)
 
 
+def test_blocks_are_the_parts_on_their_own_grids(fusion: SdDinoBackbone) -> None:
+    image = picture(128, 192)
+    blocks = fusion.blocks(image)
+    assert tuple(block.shape[1] for block in blocks) == fusion.block_channels == (64, 64, 64, 3)
+    assert [tuple(block.shape[-2:]) for block in blocks] == [(8, 12), (4, 6), (2, 3), (8, 12)]
+    spread = [interpolate(block, (8, 12), mode="bilinear") for block in blocks]
+    assert_close(torch.cat(spread, dim=1), fusion.stack(image))
+
+
 def test_similarity_is_the_mean_of_both_cosines(fusion: SdDinoBackbone, sd: SdBackbone) -> None:
     image = picture(128, 128)
     raw, unit = (features.flatten(2)[0].T for features in (fusion.stack(image), fusion.extract(image)))
@@ -72,7 +81,7 @@ def test_cells_cover_any_size(fusion: SdDinoBackbone, size: tuple[int, int]) -> 
 def test_name_options_and_identity_tell_both(fusion: SdDinoBackbone, sd: SdBackbone) -> None:
     assert fusion.name == "sd15+dinov2_vitb14"
     assert fusion.stride == 16
-    assert fusion.options == FeatureOptions(prompt="a cat", timestep=50)
+    assert fusion.options == FeatureOptions(prompt="a cat", timestep=50, freeu=True)
     assert sd.identity in fusion.identity
     assert "patch_means" in fusion.identity
 

@@ -45,7 +45,7 @@ def reference(image: Tensor, context: Tensor) -> dict[str, Tensor]:
 
 def test_blocks_are_what_the_whole_network_computes_there(exact: StableDiffusion) -> None:
     image = picture(128, 192)
-    blocks = SdBackbone(exact, FeatureOptions(prompt="a cat"), freeu=False).blocks(image)
+    blocks = SdBackbone(exact, FeatureOptions(prompt="a cat", freeu=False)).blocks(image)
     assert [tuple(block.shape) for block in blocks] == [(1, 64, 8, 12), (1, 64, 4, 6), (1, 64, 2, 3)]
     for name, expected in reference(image, exact.prompts.embed("a cat")).items():
         assert_same(getattr(blocks, name), expected)
@@ -54,7 +54,7 @@ def test_blocks_are_what_the_whole_network_computes_there(exact: StableDiffusion
 def test_freeu_shows_in_the_features(diffusion: StableDiffusion, backbone: SdBackbone) -> None:
     """The coarsest level is read before any skip was damped, but behind two amplifications."""
     image = picture(64, 64)
-    plain = SdBackbone(diffusion, FeatureOptions(), freeu=False)
+    plain = SdBackbone(diffusion, FeatureOptions(freeu=False))
     for block, without in zip(backbone.blocks(image), plain.blocks(image), strict=True):
         assert not torch.allclose(block, without, atol=0.01)
     assert backbone.identity != plain.identity
@@ -126,7 +126,7 @@ def test_ticks_through_both_networks(backbone: SdBackbone) -> None:
 
 def test_options_are_completed_and_told_in_the_identity(diffusion: StableDiffusion) -> None:
     other = SdBackbone(diffusion, FeatureOptions(prompt="a cat", timestep=100))
-    assert SdBackbone(diffusion, FeatureOptions()).options == FeatureOptions(prompt="", timestep=50)
+    assert SdBackbone(diffusion, FeatureOptions()).options == FeatureOptions(prompt="", timestep=50, freeu=True)
     for fact in ("sd15", "'a cat'", "timestep=100", "freeu=True", diffusion.digest, "float32"):
         assert fact in other.identity
     with pytest.raises(ValueError, match="no ensemble"):
