@@ -1,0 +1,1 @@
+"""The supervised part of Telling Left from Right: a network that learns to tell parts apart that look alike."""
