@@ -1,20 +1,25 @@
 """The Python SDK: a small synchronous client of the service's HTTP interface."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, TypeGuard
 from urllib.parse import quote
 from uuid import uuid4
 
-from pydantic import JsonValue
+from pydantic import JsonValue, TypeAdapter
 
+from api_schemas.annotations.given import AnnotationsInput
+from api_schemas.annotations.model import Annotations
 from api_schemas.edits import Edit, EditBlend, EditSpace, EditSpec
 from api_schemas.events import JobEvent
 from api_schemas.image_sets import ImageSet, ImageSetCreate
 from api_schemas.images import Image
-from api_schemas.jobs import CancelRequest, Job, JobCreate, Priority
+from api_schemas.jobs import CancelRequest, Job, JobCreate, JobValidation, Priority
+from api_schemas.keypoints.schema import KeypointSchema
 from api_schemas.manifest import Artifact, Manifest
 from api_schemas.methods.spec import MethodDetail, MethodList, MethodSummary
 from api_schemas.queries import (
@@ -26,6 +31,7 @@ from api_schemas.queries import (
     TransferRequest,
     TransferResponse,
 )
+from client.annotations import read_annotations
 from client.downloads import fetch_result
 from client.edits import OnPicture, fetch_pair_map, fetch_pictures, send_edit
 from client.errors import WaitTimeoutError
@@ -39,6 +45,17 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 Threshold = Literal["bbox", "image"]
 PathLike = str | Path
 JobOrId = Job | str
+AnnotationsLike = Annotations | Mapping[str, JsonValue] | PathLike
+
+
+@dataclass(frozen=True)
+class JobInputs:
+    """What a submission says of its images; exactly one of the first two is given."""
+
+    image_ids: list[str] | None
+    image_set_id: str | None
+    masks: dict[str, str] | None
+    annotations: Annotations | None
 
 
 class Congeal:
@@ -109,6 +126,7 @@ class Congeal:
         labels: Mapping[str, str] | None = None,
         deadline_s: int = 24 * 3600,
         masks: Sequence[Image | PathLike] | None = None,
+        annotations: AnnotationsLike | None = None,
         extends: JobOrId | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
@@ -127,21 +145,18 @@ class Congeal:
             deadline_s: seconds after which the job is given up.
             masks: one per image, in the same order: picture files, uploaded images, or ids of such. White where the
                 object is, black elsewhere; each of the size of its image.
+            annotations: what is known of the images. A path is read as `read_annotations` does (our JSON or a COCO
+                keypoint file, by file name; a folder of SPair-71k), and what it says of other pictures is left out.
+                Annotations as such, or as JSON of either kind, must be of these images alone, by id or file name.
             extends: a succeeded job to whose result the images are added.
             idempotency_key: makes a repeated call return the first one's job; a fresh one if left out.
 
         Raises:
-            ValueError: none or several of the three are given, or not as many masks as images.
+            ValueError: none or several of the three are given, not as many masks as images, or annotations with a
+                fault, of none of the images, or of a file name that several have.
             FileNotFoundError: a path does not exist, or a folder holds no pictures.
         """
-        if sum(source is not None for source in (images, paths, image_set)) != 1:
-            raise ValueError("give exactly one of images, paths and image_set")
-        if paths is not None:
-            pictures = collect_pictures([Path(path) for path in paths])
-            if masks is not None:
-                check_mask_count(masks, len(pictures))
-            images = upload_pictures(self._transport, pictures)
-            check_distinct(images)
+        inputs = self._inputs(images, paths, image_set, masks, annotations)
         body = JobCreate(
             method=method,
             params=dict(params or {}),
@@ -150,23 +165,110 @@ class Congeal:
             name=name,
             labels=dict(labels or {}),
             deadline_s=deadline_s,
-            image_ids=image_ids(images) if images is not None else None,
-            image_set_id=image_set.id if isinstance(image_set, ImageSet) else image_set,
-            masks=None if masks is None else self._paired(masks, images, image_set),
             extends=None if extends is None else id_of(extends),
+            **vars(inputs),
         )
         key = idempotency_key or new_key()
         return self._transport.post("/v1/jobs", Job, body=body, idempotency_key=key)
 
-    def _paired(
-        self, masks: Sequence[Image | PathLike], images: Sequence[Image | str] | None, image_set: ImageSet | str | None
-    ) -> dict[str, str]:
-        """Upload masks and pair them with their images."""
-        if isinstance(image_set, str):
+    def validate(
+        self,
+        method: str,
+        *,
+        images: Sequence[Image | str] | None = None,
+        paths: Sequence[PathLike] | None = None,
+        image_set: ImageSet | str | None = None,
+        params: Mapping[str, JsonValue] | None = None,
+        masks: Sequence[Image | PathLike] | None = None,
+        annotations: AnnotationsLike | None = None,
+        extends: JobOrId | None = None,
+    ) -> JobValidation:
+        """Check a submission as `submit` makes it, without queueing a job; pictures at `paths` are uploaded.
+
+        Returns:
+            All parameters, and the annotations by image id with everything that was told from names filled in.
+
+        Raises:
+            ValueError: see `submit`.
+            FileNotFoundError: see `submit`.
+        """
+        inputs = self._inputs(images, paths, image_set, masks, annotations)
+        body = JobCreate(
+            method=method,
+            params=dict(params or {}),
+            extends=None if extends is None else id_of(extends),
+            **vars(inputs),
+        )
+        return self._transport.post("/v1/jobs:validate", JobValidation, body=body)
+
+    def _inputs(
+        self,
+        images: Sequence[Image | str] | None,
+        paths: Sequence[PathLike] | None,
+        image_set: ImageSet | str | None,
+        masks: Sequence[Image | PathLike] | None,
+        annotations: AnnotationsLike | None,
+    ) -> JobInputs:
+        """Check what is given for the images, in full before anything is uploaded, and upload files."""
+        if sum(source is not None for source in (images, paths, image_set)) != 1:
+            raise ValueError("give exactly one of images, paths and image_set")
+        if paths is not None:
+            return self._inputs_from_files(paths, masks, annotations)
+        if isinstance(image_set, str) and (masks is not None or is_path(annotations)):
             image_set = self._transport.get(f"/v1/image-sets/{quote(image_set, safe='')}", ImageSet)
-        masked = image_ids(images or (image_set.images if image_set else []))
-        check_mask_count(masks, len(masked))
-        return dict(zip(masked, mask_ids(self._transport, masks), strict=True))
+        chosen = image_set.images if isinstance(image_set, ImageSet) else images or []
+        known = self._named(annotations, chosen)
+        return JobInputs(
+            image_ids=None if images is None else image_ids(images),
+            image_set_id=image_set.id if isinstance(image_set, ImageSet) else image_set,
+            masks=None if masks is None else self._paired(masks, chosen),
+            annotations=known,
+        )
+
+    def _inputs_from_files(
+        self,
+        paths: Sequence[PathLike],
+        masks: Sequence[Image | PathLike] | None,
+        annotations: AnnotationsLike | None,
+    ) -> JobInputs:
+        pictures = collect_pictures([Path(path) for path in paths])
+        names = [picture.name for picture in pictures]
+        if masks is not None:
+            check_mask_count(masks, len(pictures))
+        known = None if annotations is None else parse_annotations(annotations, names)
+        if known is not None:
+            check_told_apart(known, names)
+        images = upload_pictures(self._transport, pictures)
+        check_distinct(images)
+        # The service may know a picture by the name of an earlier upload, so annotations go by id.
+        ids = dict(zip(names, image_ids(images), strict=True))
+        return JobInputs(
+            image_ids=image_ids(images),
+            image_set_id=None,
+            masks=None if masks is None else self._paired(masks, images),
+            annotations=None if known is None else by_id(known, ids),
+        )
+
+    def _paired(self, masks: Sequence[Image | PathLike], images: Sequence[Image | str]) -> dict[str, str]:
+        """Upload masks and pair them with their images."""
+        check_mask_count(masks, len(images))
+        return dict(zip(image_ids(images), mask_ids(self._transport, masks), strict=True))
+
+    def _named(self, annotations: AnnotationsLike | None, images: Sequence[Image | str]) -> Annotations | None:
+        """Read annotations of uploaded images; what a file calls by name is looked up."""
+        if annotations is None:
+            return None
+        if not is_path(annotations):
+            return parse_annotations(annotations, [])
+        found = [image if isinstance(image, Image) else self._image(image) for image in images]
+        return parse_annotations(annotations, [image.name for image in found])
+
+    def _image(self, image_id: str) -> Image:
+        return self._transport.get(f"/v1/images/{quote(image_id, safe='')}", Image)
+
+    def annotations(self, job: JobOrId) -> Annotations:
+        """Return what a job was told of its images, by their ids, with what was told from names filled in."""
+        return self._transport.get(job_path(job, "annotations"), Annotations)
 
     def get(self, job: JobOrId) -> Job:
         """Return the job as it stands now."""
@@ -245,13 +347,25 @@ class Congeal:
         threshold: Threshold = "bbox",
         alphas: Sequence[float] = (0.1, 0.05, 0.01),
         cycles: Sequence[int] = (),
+        keypoint_schema: KeypointSchema | Mapping[str, JsonValue] | str | None = None,
+        azimuths: Mapping[str, int] | None = None,
     ) -> EvaluationResponse:
         """Score a result with known keypoints: image id -> [(x, y, visible), …] in pixels.
 
-        `cycles` asks for k-cycle PCK too, for lengths k from 2 to 4.
+        `cycles` asks for k-cycle PCK too, for lengths k from 2 to 4. `keypoint_schema` says what the keypoints are, or
+        names a table such as `spair71k/car`: figures for those that only their place tells apart come along. So do
+        figures by change of viewpoint with `azimuths`: image id -> side in eighths of a turn, 0 to 7.
         """
         body = EvaluationRequest.model_validate(
-            {"keypoints": keypoints, "boxes": boxes, "threshold": threshold, "alphas": alphas, "cycles": cycles}
+            {
+                "keypoints": keypoints,
+                "boxes": boxes,
+                "threshold": threshold,
+                "alphas": alphas,
+                "cycles": cycles,
+                "keypoint_schema": keypoint_schema,
+                "azimuths": azimuths,
+            }
         )
         return self._transport.post(job_path(job, "evaluations"), EvaluationResponse, body=body)
 
@@ -321,6 +435,44 @@ def id_of(thing: Job | Image | str) -> str:
 def image_ids(images: Sequence[Image | str]) -> list[str]:
     """Return the ids of images in order."""
     return [id_of(image) for image in images]
+
+
+def is_path(annotations: AnnotationsLike | None) -> TypeGuard[PathLike]:
+    """Tell whether annotations are still to be read."""
+    return isinstance(annotations, str | Path)
+
+
+def parse_annotations(given: AnnotationsLike, names: Sequence[str]) -> Annotations:
+    """Return annotations; of a file what it says of pictures so named.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: they have a fault, or tell nothing of the pictures.
+    """
+    if is_path(given):
+        return read_annotations(Path(given), names)
+    return given if isinstance(given, Annotations) else TypeAdapter(AnnotationsInput).validate_python(given)
+
+
+def check_told_apart(annotations: Annotations, names: Sequence[str]) -> None:
+    """Refuse annotations of a file name that several pictures have.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for name, count in Counter(names).items():
+        if count > 1 and name in annotations.images:
+            raise ValueError(
+                f"{count} of the pictures are called {name!r}, and the annotations do not tell which they mean; "
+                "rename all but one, or upload the pictures and annotate them by id"
+            )
+
+
+def by_id(annotations: Annotations, ids: Mapping[str, str]) -> Annotations:
+    """Return annotations with ids in place of file names; an image that comes by both stays so, to be refused."""
+    entries = annotations.images
+    images = {name if ids.get(name) in entries else ids.get(name, name): entry for name, entry in entries.items()}
+    return annotations.model_copy(update={"images": images})
 
 
 def new_key() -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from api_schemas.annotations.model import Annotations
-from api_schemas.backbones import BACKBONES, BYTES_PER_VALUE, BackboneName
+from api_schemas.backbones import BACKBONES, BYTES_PER_VALUE, EMBEDDED_BACKBONE, BackboneName
 from api_schemas.base import JobId, Schema
 from api_schemas.keypoints.schema import KeypointSchema
 from api_schemas.manifest import ResultForm
@@ -17,7 +17,7 @@ from api_schemas.weights import weights_catalogue
 ADAPTER_METHOD = "geo_aware_adapter"
 ADAPTER = ("adapter",)
 MAX_IMAGES = 60
-SUPERVISED_WINDOW, ZERO_SHOT_WINDOW = 7, 5
+SUPERVISED_WINDOW, ZERO_SHOT_WINDOW, PAPER_GRID = 7, 5, 60
 
 VariantName = Literal[
     "id",
@@ -39,6 +39,7 @@ VariantName = Literal[
 ]
 ImageIndex = Annotated[int, Field(ge=0, lt=MAX_IMAGES)]
 
+_TELL_SIDES = ("sd15", EMBEDDED_BACKBONE)
 _PROCESS_BYTES = 900_000_000
 _IMAGE_BYTES = 40_000_000
 _ADAPTED_CHANNELS = 768
@@ -78,8 +79,8 @@ class GeoAwareParams(MaskedParams):
         default=None,
         min_length=1,
         description="How each source is also looked at, `id` (as it is) first; the variant most like the target is "
-        "taken. Left out: `id` and `flip` with diffusion features or an adapter, else `id`, for features of other "
-        "networks tell the side too seldom.",
+        "taken. Left out: `id` and `flip` with an adapter, diffusion features or the built-in network, else `id`, for "
+        "features of other networks tell the side too seldom.",
     )
     min_relative_gain: float = Field(
         default=0.0,
@@ -93,7 +94,7 @@ class GeoAwareParams(MaskedParams):
         ge=0,
         le=48,
         description="Half width, in cells, of the square round the best match within which places are averaged; 0 is "
-        "the whole picture. Left out: 7 with an adapter, else 5, as in the paper.",
+        "the whole picture. Left out: 7 with an adapter, else 5, of 60 cells a side, as in the paper.",
     )
     window_mode: Literal["mask", "zero"] = Field(
         default="mask",
@@ -125,14 +126,14 @@ class GeoAwareParams(MaskedParams):
         """Half width in cells."""
         if self.window is not None:
             return self.window
-        return SUPERVISED_WINDOW if self.adapter else ZERO_SHOT_WINDOW
+        return supervised_window(self.grid) if self.adapter else _scaled(ZERO_SHOT_WINDOW, self.grid)
 
     @property
     def resolved_variants(self) -> tuple[VariantName, ...]:
         """How sources are looked at."""
         if self.variants is not None:
             return tuple(self.variants)
-        return ("id", "flip") if self.adapter or self.backbone.startswith("sd15") else ("id",)
+        return ("id", "flip") if self.adapter or self.backbone.startswith(_TELL_SIDES) else ("id",)
 
     def uses(self) -> tuple[Use, ...]:
         """Name the job of the adapter."""
@@ -170,7 +171,7 @@ class GeoAwareParams(MaskedParams):
         info = BACKBONES[backbone]
         channels = info.channels + (_ADAPTED_CHANNELS if self.adapter else 0)
         features = BYTES_PER_VALUE * channels * self.grid**2
-        looks = len(self.resolved_variants) if self.variants or backbone == self.backbone else 2
+        looks = len(self.resolved_variants)
         weights = sum(weights_catalogue()[name].bytes for name in info.weights)
         pairs = images * (images - 1) if self.pairs is None else len(self.pairs)
         held = images * (features * (looks + 1) + _IMAGE_BYTES)
@@ -187,6 +188,15 @@ class GeoAwareParams(MaskedParams):
             elif pair in seen:
                 yield Misfit(path, f"pair {list(pair)} stands twice; leave one out")
             seen.add(pair)
+
+
+def supervised_window(grid: int) -> int:
+    """Half width in cells of the window of trained features: 7 of 60 in the paper."""
+    return _scaled(SUPERVISED_WINDOW, grid)
+
+
+def _scaled(window: int, grid: int) -> int:
+    return max(1, round(window * grid / PAPER_GRID))
 
 
 SPEC = MethodSpec(

@@ -25,6 +25,7 @@ _PROCESS_BYTES = 900_000_000
 _IMAGE_BYTES = 20_000_000
 _CHANNELS: dict[Preset, int] = {"compact": 192, "official": 768}
 _BATCH: dict[Preset, int] = {"compact": 8, "official": 2}
+_BLENDS: dict[Preset, float] = {"compact": 0.75, "official": 1.0}
 _ACTIVATIONS = 14
 """Maps as wide as the result that a pass keeps for its gradient, measured."""
 
@@ -82,6 +83,19 @@ class GeoAwareAdapterParams(MethodParams):
         default=None,
         description="A job of `geo_aware_adapter` whose adapter is trained on; its backbone is taken over.",
     )
+    position: bool | None = Field(
+        default=None,
+        description="Tell the adapter where in the picture each cell lies, which lets few images teach left and right "
+        "of objects that are seen much alike; `compact` does, `official` does not.",
+    )
+    blend: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Share of the adapter in the similarities, the rest being the plain features', which know more of "
+        "what it has never seen. Left out: what is best on the images of the split `val`; without such 0.75 with "
+        "`compact`, 1 with `official`.",
+    )
     test_share: float = Field(
         default=0.25,
         ge=0,
@@ -111,11 +125,16 @@ class GeoAwareAdapterParams(MethodParams):
         """Find features or a size for which the adapter to start from was not made."""
         job = used.get(START)
         found = feature_misfits(self, job, f"the adapter of job {self.start}")
-        if isinstance(job, GeoAwareAdapterParams) and job.width != self.width:
-            detail = (
-                f"the adapter of job {self.start} has width {job.width}, not {self.width}; take its preset and width"
-            )
-            found.append(Misfit(("training", "width"), detail))
+        if isinstance(job, GeoAwareAdapterParams):
+            what = f"the adapter of job {self.start}"
+            if job.preset != self.preset:
+                found.append(Misfit(("preset",), f"{what} is of preset {job.preset!r}; take that"))
+            if job.width != self.width:
+                found.append(
+                    Misfit(("training", "width"), f"{what} has width {job.width}, not {self.width}; take that")
+                )
+            if job.knows_position != self.knows_position:
+                found.append(Misfit(("position",), f"{what} has position {job.knows_position}; take that"))
         return found
 
     def annotation_misfits(self, annotations: Annotations | None) -> list[Misfit]:
@@ -123,6 +142,16 @@ class GeoAwareAdapterParams(MethodParams):
         if annotations is None:
             return []
         return [*self._unusable(annotations), *self._without_sides(annotations), *self._unknown_names(annotations)]
+
+    @property
+    def knows_position(self) -> bool:
+        """Whether the adapter is told where cells lie."""
+        return self.preset == "compact" if self.position is None else self.position
+
+    @property
+    def default_blend(self) -> float:
+        """Share of the adapter where it is neither given nor chosen by validation images."""
+        return _BLENDS[self.preset] if self.blend is None else self.blend
 
     @property
     def width(self) -> int:

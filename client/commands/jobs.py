@@ -12,6 +12,7 @@ from rich.table import Table
 from api_schemas.base import rfc3339
 from api_schemas.jobs import Job, JobState, Priority
 from client.commands.options import DEFAULT_URL, JobId, Timeout, Url
+from client.commands.validation import print_validation
 from client.console import err, out, reporting_errors, say
 from client.errors import JobUnsuccessfulError
 from client.masks import match_masks
@@ -52,9 +53,24 @@ def submit(
             help="Folder with a mask for every picture, white where the object is; named like it, or with _mask added.",
         ),
     ] = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(
+            help="What is known of the pictures, by file name: a JSON file, COCO's among them, or a folder of "
+            "SPair-71k. Other pictures in it are passed over.",
+        ),
+    ] = None,
     extends: Annotated[
         str | None, typer.Option(metavar="JOB", help="Add the pictures to the result of this job.")
     ] = None,
+    validate: Annotated[
+        bool,
+        typer.Option(
+            "--validate",
+            help="Make no job: show all parameters, and what the names of annotated keypoints tell. Pictures are "
+            "uploaded.",
+        ),
+    ] = False,
     wait: Annotated[bool, typer.Option(help="Follow the job to its end.")] = True,
     result: Annotated[
         Path | None,
@@ -64,16 +80,27 @@ def submit(
     url: Url = DEFAULT_URL,
 ) -> None:
     """Upload pictures and run a method on them; prints the job's id."""
+    if result and validate:
+        raise typer.BadParameter("--out needs a job: leave out --validate")
     if result and not wait:
         raise typer.BadParameter("--out needs --wait: a result can be fetched once the job has ended")
     params = parse_params(param or [])
     files = collect_pictures(pictures)
     matched = None if masks is None else match_masks(files, masks)
     with Congeal(url) as congeal:
+        method = method or (congeal.get(extends).method if extends else DEFAULT_METHOD)
+        if validate:
+            print_validation(
+                congeal.validate(
+                    method, paths=[*files], masks=matched, annotations=annotations, extends=extends, params=params
+                )
+            )
+            return
         job = congeal.submit(
-            method or (congeal.get(extends).method if extends else DEFAULT_METHOD),
+            method,
             paths=[*files],
             masks=matched,
+            annotations=annotations,
             extends=extends,
             params=params,
             seed=seed,

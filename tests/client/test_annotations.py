@@ -1,14 +1,21 @@
-"""Annotation files and folders, as the client reads them."""
+"""Annotation files and folders, as the client reads them and sends them along."""
 
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from api_schemas.annotations.coco import from_coco
 from api_schemas.annotations.model import Annotations
+from api_schemas.keypoints.schema import KeypointSchema
 from client.annotations import read_annotations, select
+from client.errors import ProblemError
+from client.sdk import Congeal
+from tests.client.pictures import write_pictures
 
 OURS: dict[str, Any] = {
     "categories": {"face": {"names": ["left eye", "right eye"]}, "cat": "spair71k/cat"},
@@ -23,6 +30,29 @@ COCO: dict[str, Any] = {
     "annotations": [{"id": n, "image_id": n, "category_id": 7, "keypoints": [n, 2, 1, 3, 4, 2]} for n in (1, 2)],
     "categories": [{"id": 7, "name": "face", "keypoints": ["l_eye", "r_eye"]}],
 }
+
+
+FACE = ["nose", "left eye", "right eye"]
+METHOD = "geo_aware"
+
+
+def faces(names: Sequence[str]) -> dict[str, Any]:
+    """Our annotations of pictures so named: a face with three keypoints in each, and not a word of sides."""
+    keypoints = [[60, 64, 1], [50, 50, 1], [70, 50, 1]]
+    images = {name: {"category": "face", "keypoints": keypoints} for name in names}
+    return {"categories": {"face": {"names": FACE}}, "images": images}
+
+
+def coco_faces(names: Sequence[str]) -> dict[str, Any]:
+    """The same as a COCO document."""
+    return {
+        "images": [{"id": n, "file_name": f"train/{name}"} for n, name in enumerate(names)],
+        "annotations": [
+            {"id": n, "image_id": n, "category_id": 1, "keypoints": [60, 64, 1, 50, 50, 1, 70, 50, 1]}
+            for n in range(len(names))
+        ],
+        "categories": [{"id": 1, "name": "face", "keypoints": FACE}],
+    }
 
 
 def write(path: Path, document: object) -> Path:
@@ -176,3 +206,94 @@ def test_places_without_annotations_are_named(tmp_path: Path) -> None:
         FileNotFoundError, match="holds no annotations; give a JSON file, a folder with ImageAnnotation"
     ):
         read_annotations(tmp_path)
+
+
+def test_annotations_go_by_id_whatever_the_service_calls_the_pictures(sdk: Congeal, tmp_path: Path) -> None:
+    pictures = write_pictures(tmp_path / "pictures", 2, seed=301)
+    others = [shutil.copy(path, tmp_path / f"other-{path.name}") for path in pictures]
+    known = sdk.upload(others)
+    path = write(tmp_path / "faces.json", faces(["00.png", "01.png", "elsewhere.png"]))
+    job = sdk.cancel(sdk.submit(METHOD, paths=[*pictures], annotations=path))
+    assert [image.name for image in job.inputs.images] == ["other-00.png", "other-01.png"]
+    told = sdk.annotations(job)
+    assert list(told.images) == [image.id for image in known]
+    assert told.images[known[0].id].keypoints == [(60, 64, 1), (50, 50, 1), (70, 50, 1)]
+    assert told.categories == {"face": KeypointSchema(names=FACE, mirror_pairs=[(1, 2)], groups=[[1, 2]])}
+
+
+def test_annotations_of_uploaded_images_go_by_their_names(sdk: Congeal, tmp_path: Path) -> None:
+    pictures = write_pictures(tmp_path / "pictures", 2, seed=302)
+    images = sdk.upload([*pictures])
+    image_set = sdk.create_image_set(images)
+    path = write(tmp_path / "faces.json", coco_faces(["01.png", "elsewhere.png"]))
+    sources: list[dict[str, Any]] = [
+        {"images": images},
+        {"images": [image.id for image in images]},
+        {"image_set": image_set},
+        {"image_set": image_set.id},
+        {"paths": [tmp_path / "pictures"]},
+    ]
+    for source in sources:
+        found = sdk.validate(METHOD, annotations=str(path), **source)
+        assert found.images == 2
+        assert found.annotations is not None
+        assert list(found.annotations.images) == [images[1].id]
+
+
+def test_annotations_come_as_such_or_as_json(sdk: Congeal, pictures: list[Path]) -> None:
+    images = sdk.upload([*pictures])
+    names = [path.name for path in pictures]
+    for given in (
+        Annotations.model_validate(faces(names)),
+        faces(names),
+        coco_faces(names),
+        faces([image.id for image in images]),
+    ):
+        found = sdk.validate(METHOD, paths=[*pictures], annotations=given).annotations
+        assert found is not None
+        assert list(found.images) == [image.id for image in images]
+    by_id = sdk.validate(METHOD, images=images, annotations=faces([images[2].id])).annotations
+    assert by_id is not None
+    assert list(by_id.images) == [images[2].id]
+
+
+def test_a_folder_of_spair_goes_along_with_its_pictures(sdk: Congeal, tmp_path: Path) -> None:
+    root = write_spair(tmp_path / "spair")
+    pictures = [tmp_path / f"{name}.jpg" for name in ("2008_1", "2009_3")]
+    for shade, path in enumerate(pictures):
+        Image.new("RGB", (333, 500), (shade * 60 + 90, 80, 70)).save(path)
+    found = sdk.validate(METHOD, paths=[*pictures], annotations=root).annotations
+    assert found is not None
+    cat = found.categories["cat"]
+    assert isinstance(cat, KeypointSchema)
+    assert [image.split for image in found.images.values()] == ["train", "test"]
+    assert [image.visible for image in found.images.values()] == [[3], [3]]
+    assert cat.mirror_pairs
+
+
+def test_faults_of_annotations_are_told_before_anything_is_sent(pictures: list[Path], tmp_path: Path) -> None:
+    twice = [write_pictures(tmp_path / folder, 1, seed=seed)[0] for seed, folder in enumerate("ab")]
+    broken = {**faces(["00.png"]), "categories": {}}
+    with Congeal("http://127.0.0.1:1") as nowhere:
+        with pytest.raises(FileNotFoundError, match=r"gone\.json does not exist"):
+            nowhere.submit(METHOD, paths=[*pictures], annotations=tmp_path / "gone.json")
+        with pytest.raises(ValueError, match="category 'face' is not in categories"):
+            nowhere.submit(METHOD, paths=[*pictures], annotations=broken)
+        with pytest.raises(ValueError, match="nothing of the 3 pictures"):
+            nowhere.submit(METHOD, paths=[*pictures], annotations=write(tmp_path / "x.json", faces(["x.png"])))
+        with pytest.raises(ValueError, match=r"2 of the pictures are called '00\.png'"):
+            nowhere.validate(METHOD, paths=[*twice], annotations=faces(["00.png"]))
+
+
+def test_annotations_that_do_not_fit_come_back_as_a_problem(sdk: Congeal, pictures: list[Path]) -> None:
+    image = sdk.upload([pictures[0]])[0]
+    outside = {"categories": {"face": {"names": FACE}}, "images": {"00.png": {"keypoints": [[60, 640, 1]]}}}
+    for given, pointer in (
+        (faces(["00.png", image.id]), "/annotations/images/00.png"),
+        (faces(["00.png", "unknown.png"]), "/annotations/images/unknown.png"),
+        (outside, f"/annotations/images/{image.id}/keypoints/0"),
+    ):
+        with pytest.raises(ProblemError) as caught:
+            sdk.submit(METHOD, paths=[*pictures], annotations=given)
+        assert caught.value.problem.code == "annotations-mismatch"
+        assert [error.pointer for error in caught.value.problem.errors] == [pointer]

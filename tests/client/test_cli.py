@@ -13,6 +13,8 @@ from client.console import ExitCode
 from client.processes import EmbeddedService, free_port
 from client.sdk import Congeal
 from tests.client.conftest import SMALL
+from tests.client.test_annotations import METHOD, faces, write
+from tests.client.test_sdk import newest_jobs
 
 JOB_ID = re.compile(r"^job_[0-9a-z]{26}$", re.MULTILINE)
 
@@ -67,6 +69,63 @@ def test_submit_prints_only_the_id_on_stdout_and_cancel_stops_it(cli: Cli, pictu
     assert cli("cancel", job_id).exit_code == 0
 
 
+def cells(result: Result) -> list[tuple[str, ...]]:
+    """Rows of the tables that were printed."""
+    found = [line.split("│")[1:-1] for line in result.stdout.splitlines() if line.startswith("│")]
+    return [tuple(cell.strip() for cell in row) for row in found]
+
+
+def test_annotations_go_along_with_the_pictures(cli: Cli, sdk: Congeal, pictures: list[Path], tmp_path: Path) -> None:
+    path = write(tmp_path / "faces.json", faces([pictures[0].name, pictures[2].name, "elsewhere.png"]))
+    result = cli("submit", pictures[0].parent, "-m", METHOD, "--annotations", path, "--no-wait")
+    assert result.exit_code == 0, result.output
+    job = sdk.cancel(job_id_in(result))
+    told = sdk.annotations(job).images
+    assert list(told) == [job.inputs.images[0].id, job.inputs.images[2].id]
+
+
+def test_validate_shows_what_was_told_from_names_and_makes_no_job(
+    cli: Cli, sdk: Congeal, pictures: list[Path], tmp_path: Path
+) -> None:
+    document = faces([path.name for path in pictures[:2]])
+    document["categories"]["[odd] thing"] = {"names": ["tip", "stem"]}
+    document["images"][pictures[2].name] = {"category": "[odd] thing", "keypoints": [[1, 2, 1], [3, 4, 0]]}
+    path = write(tmp_path / "faces.json", document)
+    before = newest_jobs(sdk)
+    result = cli("submit", *pictures, "-m", METHOD, "--annotations", path, "-p", "grid=16", "--validate")
+    assert result.exit_code == 0, result.output
+    assert newest_jobs(sdk) == before
+    assert not JOB_ID.search(result.stdout)
+    assert f"accepted: {METHOD} 0.1, images: 3; no job was made" in result.stdout
+    assert "annotated images: 3 of 3, visible keypoints: 7" in result.stdout
+    assert re.search(r"category face +┃ keypoints: 3, images: 2", result.stdout)
+    assert re.search(r"category \[odd\] thing +┃ keypoints: 2, images: 1", result.stdout)
+    rows = cells(result)
+    assert {("grid", "16"), ("imd.resolution", "32"), ("saliency", "none"), ("adapter", "null")} <= set(rows)
+    assert rows[-6:] == [
+        ("mirror pairs", "left eye ↔ right eye"),
+        ("in no pair", "nose"),
+        ("groups that look alike", "left eye, right eye"),
+        ("mirror pairs", "not known: no name tells a side; give mirror_pairs, [] if nothing changes sides"),
+        ("in no pair", "tip, stem"),
+        ("groups that look alike", "none"),
+    ]
+
+
+def test_validate_tells_what_would_be_refused(cli: Cli, pictures: list[Path], tmp_path: Path) -> None:
+    shown = cli("submit", *pictures, "--validate")
+    assert shown.exit_code == 0, shown.output
+    assert "annotated" not in shown.stdout
+    path = write(tmp_path / "faces.json", faces([pictures[0].name]))
+    refused = cli("submit", *pictures, "-m", "nearest_neighbors", "--annotations", path, "--validate")
+    assert refused.exit_code == ExitCode.PROBLEM
+    assert "nearest_neighbors takes no annotations" in refused.stderr
+    unknown = cli("submit", *pictures, "-m", METHOD, "-p", "adapter=job_01k8zd6c2q4x7v9m3n5p8r0s1t", "--validate")
+    assert unknown.exit_code == ExitCode.PROBLEM
+    assert "job-used-not-found" in unknown.stderr
+    assert "/params/adapter" in unknown.stderr
+
+
 def test_status_shows_the_job(cli: Cli, finished: Job) -> None:
     shown = cli("status", finished.id)
     assert shown.exit_code == 0
@@ -111,6 +170,8 @@ def test_a_problem_is_told_with_its_fields(cli: Cli, pictures: list[Path]) -> No
         (("submit", __file__, "-p", "working_size"), "KEY=VALUE"),
         (("submit", __file__, "-p", "a=1", "-p", "a=2"), "given twice"),
         (("submit", __file__, "--no-wait", "--out", "x"), "--out needs --wait"),
+        (("submit", __file__, "--validate", "--out", "x"), "--out needs a job: leave out --validate"),
+        (("submit", __file__, "--annotations", "nowhere.json"), "nowhere.json does not exist"),
         (("submit",), "Missing argument"),
         (("methods", "--url", "localhost:8000"), "not an address"),
     ],

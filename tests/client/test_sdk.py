@@ -5,6 +5,7 @@ from PIL import Image
 
 from api_schemas.events import EventType, JobEvent
 from api_schemas.jobs import Job, JobState
+from api_schemas.keypoints.schema import KeypointSchema
 from client.errors import ProblemError, UnexpectedAnswerError, WaitTimeoutError
 from client.processes import EmbeddedService
 from client.sdk import Congeal
@@ -159,6 +160,52 @@ def test_evaluate_scores_known_keypoints(sdk: Congeal, finished: Job) -> None:
     assert [row.alpha for row in scores.pck] == [0.1, 1.0]
     # The keypoints stand at the same places everywhere, which is just what the baseline says.
     assert [row.identity for row in scores.pck] == [1.0, 1.0]
+
+
+def test_evaluate_asks_for_sides_and_viewpoints(sdk: Congeal, finished: Job) -> None:
+    ids = [image.id for image in finished.inputs.images]
+    keypoints = {image_id: [(50.0, 60.0, 1), (78.0, 60.0, 1)] for image_id in ids}
+    plain = sdk.evaluate(finished, keypoints=keypoints, threshold="image")
+    assert (plain.geometry_aware, plain.mirrored, plain.azimuth_bins) == (None, None, None)
+    schema = KeypointSchema(names=["left eye", "right eye"])
+    azimuths = dict(zip(ids, (0, 1, 4), strict=True))
+    for given in (schema, schema.model_dump(mode="json")):
+        scores = sdk.evaluate(
+            finished, keypoints=keypoints, threshold="image", keypoint_schema=given, azimuths=azimuths
+        )
+        assert scores.geometry_aware is not None
+        assert scores.mirrored is not None
+        assert scores.azimuth_bins is not None
+        assert (scores.geometry_aware.pairs, scores.geometry_aware.points) == (6, 12)
+        assert [each.pairs for each in scores.azimuth_bins] == [0, 2, 0, 2, 2]
+    with pytest.raises(ProblemError, match="did you mean 'spair71k/bottle'"):
+        sdk.evaluate(finished, keypoints=keypoints, threshold="image", keypoint_schema="spair71k/botle")
+
+
+def test_validate_resolves_a_submission_and_makes_no_job(
+    sdk: Congeal, finished: Job, pictures: list[Path], tmp_path: Path
+) -> None:
+    before = newest_jobs(sdk)
+    masks = write_pictures(tmp_path / "masks", 3, seed=92)
+    found = sdk.validate("neural_congealing", paths=[*pictures], params=SMALL, masks=[*masks])
+    assert (found.method, found.images, found.annotations) == ("neural_congealing", 3, None)
+    assert found.params == {**finished.params, "saliency": "user"}
+    with pytest.raises(ProblemError) as caught:
+        sdk.validate("neural_congealing", image_set=finished.inputs.image_set_id, params={"working_size": 100})
+    assert [error.pointer for error in caught.value.problem.errors] == ["/params/working_size"]
+    extended = sdk.validate("neural_congealing", paths=[*write_pictures(tmp_path, 1, seed=91)], extends=finished)
+    assert (extended.images, extended.params) == (4, finished.params)
+    assert newest_jobs(sdk) == before
+
+
+def test_a_job_that_was_told_nothing_has_no_annotations(sdk: Congeal, finished: Job) -> None:
+    with pytest.raises(ProblemError, match="has no annotations"):
+        sdk.annotations(finished)
+
+
+def newest_jobs(sdk: Congeal) -> list[str]:
+    """Ids of the newest jobs, newest first."""
+    return [item["id"] for item in sdk._transport.http.get("/v1/jobs", params={"limit": 5}).json()["items"]]
 
 
 def test_an_address_that_is_none_is_refused() -> None:

@@ -1,11 +1,12 @@
 """What a backbone is: images in, feature maps out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from api_schemas.backbones import FeatureOptions
 
@@ -73,6 +74,18 @@ class Backbone(ABC):
         """
         return (self.extract(images, tick=tick),)
 
+    def joined(self, blocks: Sequence[Tensor], cells: tuple[int, int]) -> Tensor:
+        """Make of `blocks` what `extract` gives, on another grid of (rows, columns).
+
+        Args:
+            blocks: one per part, as `blocks` gives them.
+            cells: rows and columns.
+
+        Returns:
+            (N, C, rows, columns), to bilinear interpolation.
+        """
+        return torch.cat([spread(block, cells) for block in blocks], dim=1)
+
     @abstractmethod
     def extract(self, images: Tensor, *, tick: Tick = no_tick) -> Tensor:
         """Describe images.
@@ -110,6 +123,13 @@ def check_images(images: Tensor) -> None:
             f"images are {width} x {height} pixels; the longer side may be at most {MAX_ASPECT} times the shorter, "
             "crop or pad them"
         )
+
+
+def spread(maps: Tensor, cells: tuple[int, int]) -> Tensor:
+    """Read maps (N, C, h, w) that cover an image at the centres of other equal cells that cover it."""
+    if tuple(maps.shape[-2:]) == cells:
+        return maps
+    return interpolate(maps, cells, mode="bilinear", align_corners=False)
 
 
 def cells_of(images: Tensor, stride: int) -> tuple[int, int]:

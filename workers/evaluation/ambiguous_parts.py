@@ -1,4 +1,4 @@
-"""A made-up category whose parts come in pairs that look alike: only a weak trace tells the left one from the right one.
+"""A made-up category of parts in pairs that look alike: only a weak trace tells the left one from the right one.
 
 Features are made without pictures: round spots of five kinds, each kind once on the left and once on the right of an
 object that faces the viewer or turns its back, at random size and place, in noise. Which side is left cannot be told
@@ -161,4 +161,4 @@ def _blocks(category: Category, points: Tensor, sizes: Tensor, generator: torch.
     spots = torch.exp(-apart.square().sum(dim=4) / (2 * radius.square()[:, None, None, None]))
     features = torch.einsum("nkyx,kc->ncyx", spots, category.codes)
     features += _NOISE * torch.randn(features.shape, generator=generator)
-    return torch.split(features, category.channels, dim=1)
+    return torch.split(features, list(category.channels), dim=1)

@@ -23,10 +23,3 @@ def resized_images(images: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(images.shape[-2:]) == size:
         return images
     return interpolate(images, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
-
-
-def spread(maps: Tensor, cells: tuple[int, int]) -> Tensor:
-    """Read maps (N, C, h, w) that cover an image at the centres of other equal cells that cover it."""
-    if tuple(maps.shape[-2:]) == cells:
-        return maps
-    return interpolate(maps, cells, mode="bilinear", align_corners=False)

@@ -1,13 +1,14 @@
 """Diffusion features joined with a transformer's, without training (arXiv 2305.15347, arXiv 2311.17034)."""
 
+from collections.abc import Sequence
 from math import ceil
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from workers.backbones.base import MAX_ASPECT, MIN_SIDE, Backbone, Tick, cells_of, check_images, no_tick
-from workers.backbones.diffusion.canvas import resized_images, spread
+from workers.backbones.base import MAX_ASPECT, MIN_SIDE, Backbone, Tick, cells_of, check_images, no_tick, spread
+from workers.backbones.diffusion.canvas import resized_images
 from workers.backbones.diffusion.multilayer import SdBackbone
 
 _EPSILON = 1e-10
@@ -43,6 +44,10 @@ class SdDinoBackbone(Backbone):
         """Describe images by s3, s4, s5 and tokens, each on its own grid; see `Backbone.blocks`."""
         check_images(images)
         return (*self._diffusion.blocks(images, tick=tick), self._tokens(images, tick))
+
+    def joined(self, blocks: Sequence[Tensor], cells: tuple[int, int]) -> Tensor:
+        """Make of `blocks` what `extract` gives, on another grid; see `Backbone.joined`."""
+        return fused(super().joined(blocks, cells), self._diffusion.dim)
 
     def stack(self, images: Tensor, *, tick: Tick = no_tick) -> Tensor:
         """Describe images by the raw channels of both: s3, s4, s5, tokens (3200 + 768), as adapters take them."""

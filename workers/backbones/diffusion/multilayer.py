@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from api_schemas.backbones import FeatureOptions, completed
-from workers.backbones.base import Backbone, Tick, cells_of, check_images, no_tick
-from workers.backbones.diffusion.canvas import on_canvas, spread
+from workers.backbones.base import Backbone, Tick, cells_of, check_images, no_tick, spread
+from workers.backbones.diffusion.canvas import on_canvas
 from workers.backbones.diffusion.freeu import FreeU
 from workers.backbones.diffusion.schedule import gaussian, noised
 from workers.backbones.diffusion.stable_diffusion import StableDiffusion

@@ -11,6 +11,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate, normalize
 from workers.backbones.base import Backbone, Tick, no_tick
 from workers.backbones.cache import FeatureCache, blocks_cached, extract_cached
 from workers.methods.geo_aware_adapter.network import Adapter
+from workers.methods.geo_aware_adapter.position import positioned
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,16 @@ class Describer:
         backbone: what reads pictures.
         cells: a side of the grid.
         adapter: makes the backbone's blocks geometry-aware; None takes its features as they are.
+        position: whether the adapter is told where cells lie.
+        blend: share of the adapter in similarities; the rest is that of the features as they are.
         cache: of what the backbone said before.
     """
 
     backbone: Backbone
     cells: int
     adapter: Adapter | None = None
+    position: bool = False
+    blend: float = 1.0
     cache: FeatureCache | None = None
 
     @torch.no_grad()
@@ -35,9 +40,28 @@ class Describer:
         if self.adapter is not None:
             blocks, known = blocks_cached(self.backbone, pictures, self.cache, tick=tick)
             tick()
-            return self.adapter.describe(blocks, self.cells), known
+            return self.adapted(blocks), known
         features, known = extract_cached(self.backbone, pictures, self.cache, tick=tick)
         return normalize(_on_grid(features, self.cells), dim=1), known
+
+    def adapted(self, blocks: tuple[Tensor, ...]) -> Tensor:
+        """Unit vectors (M, D, cells, cells) of pictures by their blocks, through the adapter.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if self.adapter is None:
+            raise ValueError("these features have no adapter; describe pictures, not blocks")
+        learned = self.adapter.describe(positioned(blocks) if self.position else blocks, self.cells)
+        plain = self.backbone.joined(blocks, (self.cells, self.cells)) if self.blend < 1 else None
+        return blended(learned, plain, self.blend)
+
+
+def blended(learned: Tensor, plain: Tensor | None, share: float) -> Tensor:
+    """Unit vectors whose products are share x those of `learned` (M, D, h, w) plus the rest x cosines of `plain`."""
+    if plain is None:
+        return learned
+    return torch.cat([share**0.5 * learned, (1 - share) ** 0.5 * normalize(plain, dim=1)], dim=1)
 
 
 def _on_grid(features: Tensor, cells: int) -> Tensor:

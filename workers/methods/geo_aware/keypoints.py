@@ -65,11 +65,11 @@ def carry_keypoints(
     subcell: bool,
     pulse: Heartbeat,
 ) -> dict[Pair, CarriedKeypoints]:
-    """Carry the keypoints of every annotated source of a pair to its target."""
+    """Carry the keypoints of every annotated source of a pair to its target, unless that has no cell of the object."""
     carried = {}
     for pair, choice in picked.items():
         annotation = images[pair[0]].annotation
-        if annotation is not None and annotation.keypoints[:, 2].any():
+        if annotation is not None and annotation.keypoints[:, 2].any() and _has_cells(looks, pair[1]):
             carried[pair] = _carry(looks, annotation, pair, choice, softness, subcell=subcell)
             pulse.beat()
     return carried
@@ -105,6 +105,11 @@ def _query(looks: Looks, pair: Pair, variant: int, cells: Tensor, softness: Soft
 
 def _evidence(found: Transferred) -> Tensor:
     return torch.stack([found.confidence, found.peak, found.margin, found.cycle], dim=1)
+
+
+def _has_cells(looks: Looks, image: int) -> bool:
+    inside = looks.inner_mask(0, image)
+    return inside is None or bool(inside.any())
 
 
 def _cells(looks: Looks, image: int, points: Points) -> Tensor:

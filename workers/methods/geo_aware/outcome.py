@@ -145,7 +145,10 @@ class Outcome:
         return {"keypoints": aligned, "without_mirroring": predicted(native=True)} if aligned else {}
 
     def _poses(self) -> list[JsonValue]:
-        """Pose of every image without label, by the templates of each label in the order of the set."""
+        """Pose of every image without label whose distance to a template is known.
+
+        Templates stand in the order of the set, by label.
+        """
         labels: dict[str, list[int]] = {}
         for index, image in enumerate(self.images):
             if image.annotation and image.annotation.pose:
@@ -155,8 +158,10 @@ class Outcome:
         as_it_is = self.distances[..., 0]
         rows: list[JsonValue] = []
         for index, image in enumerate(self.images):
-            if image.annotation is None or image.annotation.pose is None:
-                found = predict({label: as_it_is[index, there].tolist() for label, there in labels.items()})
+            distances = {label: as_it_is[index, there].tolist() for label, there in labels.items()}
+            is_known = not all(math.isnan(value) for values in distances.values() for value in values)
+            if is_known and (image.annotation is None or image.annotation.pose is None):
+                found = predict(distances)
                 votes: dict[str, JsonValue] = {**found.votes}
                 rows.append({"image": index, "pose": found.label, "votes": votes, "margin": _rounded(found.margin)})
         return rows

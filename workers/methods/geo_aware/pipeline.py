@@ -16,7 +16,6 @@ from workers.methods.geo_aware.inputs import Looks, look_at
 from workers.methods.geo_aware.keypoints import carry_keypoints
 from workers.methods.geo_aware.outcome import Outcome
 from workers.methods.geo_aware.pairs import MatchedPairs, match_pairs, ordered
-from workers.methods.geo_aware_adapter.network import Adapter
 from workers.methods.geo_aware_adapter.stored import read_adapter
 from workers.methods.masks import object_masks
 from workers.run_context import Run
@@ -51,19 +50,15 @@ class GeoAware(Method[GeoAwareParams]):
         return _result(outcome, params, describer)
 
     def _describer(self, params: GeoAwareParams, run: Run) -> Describer:
-        backbone = self.backbones.get(params.backbone, params.features)
-        return Describer(backbone, params.grid, self._adapter(params, run), self.backbones.cache)
-
-    def _adapter(self, params: GeoAwareParams, run: Run) -> Adapter | None:
+        backbone, cache = self.backbones.get(params.backbone, params.features), self.backbones.cache
         if params.adapter is None:
-            return None
-        backbone = self.backbones.get(params.backbone, params.features)
+            return Describer(backbone, params.grid, cache=cache)
         adapter, config = read_adapter(run.used["adapter"], backbone.block_channels)
         if config.backbone_identity != backbone.identity:
             run.log(
                 f"The adapter was trained on features of {config.backbone_identity}; these are of {backbone.identity}."
             )
-        return adapter.to(run.device)
+        return Describer(backbone, params.grid, adapter.to(run.device), config.position, config.blend, cache)
 
 
 def _has_choice(looks: Looks, images: Sequence[InputImage]) -> bool:

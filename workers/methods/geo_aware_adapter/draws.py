@@ -65,10 +65,11 @@ def drawn(data: TrainingSet, options: AdapterOptions, *, seed: int, step: int) -
     return Draw(images, sources, targets, noise, seed)
 
 
-def dropped(blocks: tuple[Tensor, ...], share: float, seed: int) -> tuple[Tensor, ...]:
-    """Blocks with a share of their values, drawn one by one, set to 0 and the others raised to make up for it."""
+def drop(blocks: tuple[Tensor, ...], share: float, seed: int) -> None:
+    """Set a share of the values of blocks, drawn one by one, to 0 and raise the others to make up for it, in place."""
     if share == 0:
-        return blocks
+        return
     generator = torch.Generator(blocks[0].device).manual_seed(seed)
-    kept = [torch.empty_like(block).bernoulli_(1 - share, generator=generator) for block in blocks]
-    return tuple(block * mask / (1 - share) for block, mask in zip(blocks, kept, strict=True))
+    for block in blocks:
+        mask = torch.empty_like(block).bernoulli_(1 - share, generator=generator)
+        block.mul_(mask).div_(1 - share)

@@ -19,8 +19,8 @@ from workers.methods.geo_aware_adapter.objective import Losses
 Load = Callable[[range], tuple[Tensor, ...]]
 """Blocks of features of some of the pictures, the same at every call."""
 
-_KEPT_BYTES = {"cpu": 1 << 30, "cuda": 16 << 30}
-_LOT_BYTES = {"cpu": 1 << 27, "cuda": 2 << 30}
+_KEPT_BYTES = {"cpu": 1 << 31, "cuda": 16 << 30}
+_LOT_BYTES = {"cpu": 1 << 25, "cuda": 2 << 30}
 _KEPT_MAPS = 7
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
+import torch
 from pydantic import JsonValue
 
 from alignment.keypoint_report import KeypointReport, keypoint_report
@@ -13,13 +15,36 @@ from workers.matching.soft_argmax import Softness
 from workers.methods.base import InputImage
 from workers.methods.features import Heartbeat
 from workers.methods.geo_aware.choices import as_they_are
+from workers.methods.geo_aware.describing import Describer
 from workers.methods.geo_aware.inputs import Looks
 from workers.methods.geo_aware.keypoints import carry_keypoints
 from workers.methods.geo_aware.scoring import ALPHAS, Points, scored_pairs
+from workers.methods.geo_aware_adapter.described import DescribedImages
 from workers.methods.geo_aware_adapter.inputs import Split, is_held_out
+from workers.methods.geo_aware_adapter.network import Adapter
+from workers.methods.geo_aware_adapter.training import Judge
 
 MAX_PAIRS = 2000
 """Of a report; more are thinned out evenly."""
+
+
+def judged(report: KeypointReport) -> float:
+    """PCK@0.1 of the look-alike keypoints, or of all where there are none; -1 where nothing can be compared."""
+    scores = report.geometry_aware if report.geometry_aware.points else report.standard
+    share = scores.scores[0].per_point
+    return -1.0 if share is None else share
+
+
+def judge(
+    described: DescribedImages, describer: Describer, chosen: Sequence[int], examiner: Examiner, pulse: Heartbeat
+) -> Judge:
+    """A judge that scores an adapter on the chosen images, otherwise described as `describer` does."""
+
+    @torch.no_grad()
+    def score(adapter: Adapter) -> float:
+        return judged(examiner.report(described.adapted(replace(describer, adapter=adapter), pulse), chosen))
+
+    return score
 
 
 class Examiner:

@@ -15,6 +15,7 @@ from api_schemas.backbones import FeatureOptions
 from api_schemas.base import Schema
 from workers.backbones.base import Backbone
 from workers.methods.geo_aware_adapter.network import Adapter, load_adapter_state
+from workers.methods.geo_aware_adapter.position import input_channels
 
 WEIGHTS, CONFIG = "adapter/weights", "adapter/config"
 
@@ -27,7 +28,9 @@ class AdapterConfig(Schema):
     backbone: str
     features: FeatureOptions
     backbone_identity: str = Field(description="Name, options, digest of the weights and precision.")
-    channels: list[Count] = Field(min_length=1, description="Of each block of features.")
+    channels: list[Count] = Field(min_length=1, description="Of each block of features, with those of the position.")
+    position: bool = Field(default=False, description="Whether it is told where in the frame a cell lies.")
+    blend: float = Field(default=1.0, ge=0, le=1, description="Share of the adapter in similarities.")
     width: Count
     hidden: Count
     groups: Count
@@ -35,13 +38,17 @@ class AdapterConfig(Schema):
     training: dict[str, JsonValue] = Field(default={}, description="How it was trained.")
 
 
-def config_of(backbone: Backbone, *, width: int, hidden: int, groups: int, grid: int) -> AdapterConfig:
+def config_of(
+    backbone: Backbone, *, position: bool, blend: float, width: int, hidden: int, groups: int, grid: int
+) -> AdapterConfig:
     """Describe an adapter for a backbone."""
     return AdapterConfig(
         backbone=backbone.name,
         features=backbone.options,
         backbone_identity=backbone.identity,
-        channels=list(backbone.block_channels),
+        channels=list(input_channels(backbone.block_channels, position=position)),
+        position=position,
+        blend=blend,
         width=width,
         hidden=hidden,
         groups=groups,
@@ -87,8 +94,9 @@ def read_adapter(folder: Path, channels: Sequence[int]) -> tuple[Adapter, Adapte
         ValueError: it was made for other features, or its weights do not fit its config.
     """
     config = read_config(folder)
-    if tuple(config.channels) != tuple(channels):
-        raise ValueError(f"the adapter is for blocks of {config.channels} channels, these have {list(channels)}")
+    there = list(input_channels(channels, position=config.position))
+    if config.channels != there:
+        raise ValueError(f"the adapter is for blocks of {config.channels} channels, these have {there}")
     adapter = new_adapter(config)
     load_adapter_state(adapter, read_weights(folder))
     return adapter.eval(), config

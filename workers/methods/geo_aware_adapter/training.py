@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from workers.methods.geo_aware_adapter.data import TrainingSet
-from workers.methods.geo_aware_adapter.draws import Draw, drawn, dropped
+from workers.methods.geo_aware_adapter.draws import Draw, drawn, drop
 from workers.methods.geo_aware_adapter.network import Adapter, upsampled
 from workers.methods.geo_aware_adapter.objective import Keypoints, Losses, pair_losses
 from workers.methods.geo_aware_adapter.options import AdapterOptions
@@ -239,7 +239,8 @@ class Training:
             ]
             features = torch.stack(rows).to(self.device, torch.float32)
             found.append(upsampled(features, self.data.cells) if self.options.compat else features)
-        return dropped(tuple(found), self.options.dropout, draw.dropout_seed(views.start))
+        drop(tuple(found), self.options.dropout, draw.dropout_seed(views.start))
+        return tuple(found)
 
     def _mixed(self) -> AbstractContextManager[None]:
         """Convolutions in bfloat16 where that pays."""

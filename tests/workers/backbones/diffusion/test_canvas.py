@@ -4,7 +4,8 @@ from torch.testing import assert_close
 
 from tests.workers.backbones.diffusion.tiny import picture
 from workers.backbones.base import cells_of
-from workers.backbones.diffusion.canvas import canvas_side, on_canvas, spread
+from workers.backbones.base import spread
+from workers.backbones.diffusion.canvas import canvas_side, on_canvas
 
 
 @pytest.mark.parametrize(("side", "expected"), [(32, 64), (64, 64), (95, 64), (97, 128), (500, 512), (960, 960)])
