@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alignment.forms import Form
-from alignment.scores import AnnotatedImage
+from alignment.scores import AnnotatedImage, has_map
 
 MAX_CYCLES = 1000
 
@@ -54,9 +54,11 @@ def cycle_pck(form: Form, annotated: Mapping[int, AnnotatedImage], alphas: Seque
     """Carry keypoints around cycles of `length` different images, each hop beginning where the last one ended.
 
     All cycles, or `MAX_CYCLES` drawn ones (the same every time) where there are more. A place is right within alpha x
-    side (inclusive) of the truth. Where no keypoint goes around, all shares are 0.
+    side (inclusive) of the truth. Cycles with a hop of which the result holds no map are left out. Where no keypoint
+    goes around, all shares are 0.
     """
     cycles = drawn_cycles(sorted(annotated), length)
+    cycles = cycles[[all(has_map(form, i, j) for i, j in pairwise(cycle)) for cycle in cycles.tolist()]]
     stops = walked(form, annotated, cycles)
     last = stops.errors[:, -1][stops.visible[:, -1]]
     pooled = stops.errors[stops.visible]

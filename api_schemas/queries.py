@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from api_schemas.base import ImageId, Point, Schema, Text
-from api_schemas.keypoints.schema import MAX_KEYPOINTS, KeypointSchema
+from api_schemas.base import ImageId, Point, Schema
+from api_schemas.keypoints.schema import MAX_KEYPOINTS, GivenSchema
 
 MAX_POINTS = 10_000
 
@@ -77,7 +77,7 @@ class EvaluationRequest(Schema):
         max_length=3,
         description="Lengths k of cycles to score too (k-cycle PCK): keypoints are carried through k images and back.",
     )
-    keypoint_schema: KeypointSchema | Text | None = Field(
+    keypoint_schema: GivenSchema | None = Field(
         default=None,
         description="What the keypoints are: names with what is known of them, or the name of a table that comes "
         "along, such as `ap10k` or `spair71k/car`. Adds the figures for those that only their place tells apart.",

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from api_schemas.base import Schema, Text
 from api_schemas.image_sets import MAX_SET_IMAGES
-from api_schemas.keypoints.schema import MAX_KEYPOINTS, KeypointSchema
+from api_schemas.keypoints.schema import MAX_KEYPOINTS, GivenSchema
 from api_schemas.queries import Box
 
 AZIMUTH_BINS = 8
@@ -56,7 +56,7 @@ class ImageAnnotation(Schema):
 class Annotations(Schema):
     """What is known of the images of a job."""
 
-    categories: dict[CategoryName, KeypointSchema | Text] = Field(
+    categories: dict[CategoryName, GivenSchema] = Field(
         default={},
         max_length=100,
         description="The keypoints of each kind of object: names with what is known of them, or the name of a table "

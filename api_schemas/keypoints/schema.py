@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from api_schemas.base import Schema, Text
 
@@ -92,3 +92,12 @@ def _unknown(field: str, entries: Sequence[Sequence[int]], count: int) -> Iterat
         for keypoint in entry:
             if keypoint >= count:
                 yield f"{field}/{index} names keypoint {keypoint}; there are 0 to {count - 1}"
+
+
+def _form(given: object) -> str:
+    """Tell which of its two forms a schema is given in, so that only that one's faults are reported."""
+    return "table" if isinstance(given, str) else "schema"
+
+
+GivenSchema = Annotated[Annotated[KeypointSchema, Tag("schema")] | Annotated[Text, Tag("table")], Discriminator(_form)]
+"""A schema, or the name of a table."""

@@ -23,8 +23,8 @@ START = ("start",)
 
 _PROCESS_BYTES = 900_000_000
 _IMAGE_BYTES = 20_000_000
-_CHANNELS: dict[Preset, int] = {"compact": 192, "official": 768}
-_BATCH: dict[Preset, int] = {"compact": 8, "official": 2}
+_CHANNELS: dict[Preset, int] = {"compact": 128, "official": 768}
+_BATCH: dict[Preset, int] = {"compact": 4, "official": 2}
 _BLENDS: dict[Preset, float] = {"compact": 0.75, "official": 1.0}
 _ACTIVATIONS = 14
 """Maps as wide as the result that a pass keeps for its gradient, measured."""
@@ -33,14 +33,16 @@ _ACTIVATIONS = 14
 class TrainingParams(Schema):
     """How the adapter is trained. What is empty, the preset chooses."""
 
-    steps: int | None = Field(default=None, ge=1, le=500_000, description="Steps; `compact` 400, `official` 20000.")
+    steps: int | None = Field(default=None, ge=1, le=500_000, description="Steps; `compact` 300, `official` 20000.")
     batch_images: int | None = Field(
         default=None,
         ge=2,
         le=32,
-        description="Images a step, all of whose pairs are learned from; `compact` 8, `official` 2.",
+        description="Images a step, all of whose pairs are learned from; `compact` 4, `official` 2.",
     )
-    learning_rate: float | None = Field(default=None, gt=0, le=1, description="At its highest; 0.00125.")
+    learning_rate: float | None = Field(
+        default=None, gt=0, le=1, description="At its highest; `compact` 0.005, `official` 0.00125."
+    )
     schedule: Literal["one_cycle", "constant"] = Field(
         default="one_cycle", description="Whether the learning rate rises and falls, or stays."
     )
@@ -62,7 +64,7 @@ class TrainingParams(Schema):
         ge=32,
         le=768,
         multiple_of=32,
-        description="Channels of the result; `compact` 192, `official` 768.",
+        description="Channels of the result; `compact` 128, `official` 768.",
     )
 
     @property
@@ -169,10 +171,16 @@ class GeoAwareAdapterParams(MethodParams):
         return round(_PROCESS_BYTES + weights + described + trained)
 
     def _unusable(self, annotations: Annotations) -> Iterator[Misfit]:
-        for name, images in _by_category(annotations).items():
+        by_category = _by_category(annotations)
+        if not by_category:
+            detail = (
+                "no image is there to learn from: give categories, keypoints, and to some images no split or 'train'"
+            )
+            yield Misfit((), detail)
+        for name, images in by_category.items():
             path = ("categories", name)
             if len(images) < 2:
-                detail = f"category {name!r} has {len(images)} image to learn from; give at least two"
+                detail = f"category {name!r} has one image to learn from; give at least two"
                 yield Misfit(path, detail)
             elif not any(set(one.visible) & set(two.visible) for one, two in combinations(images, 2)):
                 detail = f"no two images of category {name!r} to learn from show a keypoint in common; annotate more"
@@ -197,8 +205,8 @@ class GeoAwareAdapterParams(MethodParams):
 
 
 def _by_category(annotations: Annotations) -> dict[str, list[ImageAnnotation]]:
-    """Images to learn from, by category; categories without any are in it too."""
-    found: defaultdict[str, list[ImageAnnotation]] = defaultdict(list, {name: [] for name in annotations.categories})
+    """Images to learn from, by category."""
+    found: defaultdict[str, list[ImageAnnotation]] = defaultdict(list)
     for image in annotations.images.values():
         if image.category is not None and image.split in (None, "train"):
             found[image.category].append(image)

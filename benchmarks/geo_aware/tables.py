@@ -23,7 +23,7 @@ def speed_table(rows: Sequence[Compared]) -> Table:
 
 def ambiguous_table(row: AmbiguousRow) -> Table:
     """Parts that only their side tells apart."""
-    table = Table("look-alike parts", "PCK@0.1", "PCK@0.05", "CPU s")
+    table = Table(f"look-alike parts, {row.categories} categories", "PCK@0.1", "PCK@0.05", "CPU s each")
     table.add_row("raw features", f"{row.raw:.3f}", f"{row.raw_05:.3f}", "")
     table.add_row(f"adapter, {row.steps} steps", f"{row.adapter:.3f}", f"{row.adapter_05:.3f}", f"{row.cpu_s:.0f}")
     return table

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -8,7 +9,7 @@ from alignment.forms import Form
 from alignment.pairwise import PairwiseMaps
 from alignment.sampling import ImageSize, cell_centres
 from alignment.scores import AnnotatedImage
-from tests.alignment.builders import affine_atlas
+from tests.alignment.builders import TO_IMAGE, affine_atlas, affine_pairs, apply
 from tests.alignment.test_scores import annotated
 
 ALPHAS = [0.2, 0.1, 0.05]
@@ -82,3 +83,16 @@ def test_nothing_visible_on_the_way_scores_nothing() -> None:
         image.keypoints[:, 2] = 0
     report = cycle_pck(affine_atlas(), truth, [0.1], 2)
     assert (report.points, report.scores[0].returned, report.scores[0].pooled) == (0, 0.0, 0.0)
+
+
+def test_cycles_without_a_map_on_the_way_do_not_count() -> None:
+    whole = affine_pairs()
+    kept = {pair: whole.maps[pair] for pair in [(0, 2), (2, 0), (1, 0)]}
+    some = replace(whole, maps=kept, confidence={pair: whole.confidence[pair] for pair in kept})
+    keypoints = [np.array([[*place, 1.0]]) for place in (apply(matrix, np.array([0.5, 0.5])) for matrix in TO_IMAGE)]
+    known = {index: AnnotatedImage(points, 50.0) for index, points in enumerate(keypoints)}
+    there_and_back = cycle_pck(some, known, [0.1], 2)
+    assert (there_and_back.cycles, there_and_back.points) == (2, 2)
+    assert there_and_back.scores[0].returned == 1
+    around = cycle_pck(some, known, [0.1], 3)
+    assert (around.cycles, around.points, around.scores[0].returned) == (0, 0, 0)

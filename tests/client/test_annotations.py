@@ -273,7 +273,7 @@ def test_a_folder_of_spair_goes_along_with_its_pictures(sdk: Congeal, tmp_path: 
 
 def test_faults_of_annotations_are_told_before_anything_is_sent(pictures: list[Path], tmp_path: Path) -> None:
     twice = [write_pictures(tmp_path / folder, 1, seed=seed)[0] for seed, folder in enumerate("ab")]
-    broken = {**faces(["00.png"]), "categories": {}}
+    broken: dict[str, Any] = {**faces(["00.png"]), "categories": {}}
     with Congeal("http://127.0.0.1:1") as nowhere:
         with pytest.raises(FileNotFoundError, match=r"gone\.json does not exist"):
             nowhere.submit(METHOD, paths=[*pictures], annotations=tmp_path / "gone.json")

@@ -8,18 +8,11 @@ from api_schemas.methods.geo_aware_adapter import GeoAwareAdapterParams
 from workers.methods.geo_aware_adapter.options import AdapterOptions, official
 
 OFFICIAL_STEPS = 20_000
-_HIDDEN_SHARE = 4
-_GROUPS = {"compact": 16, "official": 32}
 
 
 def options_of(params: GeoAwareAdapterParams) -> AdapterOptions:
     """Translate parameters; what they leave open, the preset says."""
-    base = official(OFFICIAL_STEPS) if params.preset == "official" else AdapterOptions()
+    preset = official(OFFICIAL_STEPS) if params.preset == "official" else AdapterOptions()
     known = {field.name for field in fields(AdapterOptions)}
-    given = {
-        name: value
-        for name, value in params.training.model_dump().items()
-        if value is not None and name in known and name != "width"
-    }
-    hidden = max(_GROUPS[params.preset], params.width // _HIDDEN_SHARE)
-    return replace(base, **given, width=params.width, hidden=hidden)
+    given = {name: value for name, value in params.training.model_dump().items() if value is not None and name in known}
+    return replace(preset, **given)
