@@ -64,7 +64,8 @@ def write_tensors(
     """Write one safetensors artifact and describe it."""
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({tensor.name: np.ascontiguousarray(array) for tensor, array in tensors}, path)
+    # A plain `ascontiguousarray` makes a row of a single number.
+    save_file({tensor.name: np.ascontiguousarray(array).reshape(array.shape) for tensor, array in tensors}, path)
     described = [tensor for tensor, _ in tensors]
     return ArtifactDraft(name=name, kind=kind, media_type=SAFETENSORS_MEDIA_TYPE, images=images, tensors=described)
 

@@ -128,12 +128,11 @@ class GeoAwareParams(MaskedParams):
             return self.window
         return supervised_window(self.grid) if self.adapter else _scaled(ZERO_SHOT_WINDOW, self.grid)
 
-    @property
-    def resolved_variants(self) -> tuple[VariantName, ...]:
-        """How sources are looked at."""
+    def variants_with(self, backbone: str) -> tuple[VariantName, ...]:
+        """How sources are looked at, if `backbone` describes them."""
         if self.variants is not None:
             return tuple(self.variants)
-        return ("id", "flip") if self.adapter or self.backbone.startswith(_TELL_SIDES) else ("id",)
+        return ("id", "flip") if self.adapter or backbone.startswith(_TELL_SIDES) else ("id",)
 
     def uses(self) -> tuple[Use, ...]:
         """Name the job of the adapter."""
@@ -171,7 +170,7 @@ class GeoAwareParams(MaskedParams):
         info = BACKBONES[backbone]
         channels = info.channels + (_ADAPTED_CHANNELS if self.adapter else 0)
         features = BYTES_PER_VALUE * channels * self.grid**2
-        looks = len(self.resolved_variants)
+        looks = len(self.variants_with(backbone))
         weights = sum(weights_catalogue()[name].bytes for name in info.weights)
         pairs = images * (images - 1) if self.pairs is None else len(self.pairs)
         held = images * (features * (looks + 1) + _IMAGE_BYTES)

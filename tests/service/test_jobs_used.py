@@ -93,7 +93,7 @@ def test_an_adapter_that_is_not_known(client: TestClient) -> None:
     assert pointers(malformed) == ["/params/adapter"]
 
 
-def test_a_job_that_is_no_adapter(client: TestClient, services: Services, tmp_path: Path) -> None:
+def test_a_job_that_is_no_adapter(client: TestClient) -> None:
     other = submit(client, uploaded_ids(client, 2, first_seed=5), method=GEO_AWARE)
     body = refused_use(client, "invalid-params", adapter=other["id"])
     assert pointers(body) == ["/params/adapter"]
@@ -141,7 +141,7 @@ def test_a_training_cannot_go_on_from_an_adapter_of_another_size_or_backbone(
 ) -> None:
     size = refused(client, "invalid-params", **start_from(client, adapter))
     assert pointers(size) == ["/params/training/width"]
-    assert "width 64, not 192" in size["detail"]
+    assert "width 64, not" in size["detail"]
     both = refused(client, "invalid-params", **start_from(client, adapter, backbone="embedded"))
     assert pointers(both) == ["/params/backbone", "/params/training/width"]
     assert all(adapter["id"] in error["detail"] for error in both["errors"])

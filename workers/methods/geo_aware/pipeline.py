@@ -30,7 +30,7 @@ class GeoAware(Method[GeoAwareParams]):
         pulse = Heartbeat(run)
         pulse.stage("features")
         describer = self._describer(params, run)
-        names = params.resolved_variants
+        names = params.variants_with(describer.backbone.name)
         looks = look_at(images, names, describer, device=run.device, pulse=pulse)
         masks = object_masks(
             self.backbones, params, looks.features[0], looks.frames, images, seed=run.seed, tick=pulse.beat

@@ -307,18 +307,18 @@ def test_a_mask_without_a_cell_leaves_its_picture_without_matches(tmp_path: Path
 
 
 def test_features_that_are_at_hand_are_not_computed_again(result: MethodResult, tmp_path: Path) -> None:
-    class Listener(Recorder):
-        said: list[str] = []
+    said: list[str] = []
 
+    class Listener(Recorder):
         def log(self, message: str) -> None:
-            self.said.append(message)
+            said.append(message)
 
     backbones = BackboneProvider(cache=FeatureCache(tmp_path, max_bytes=10**9))
     params = GeoAwareParams.model_validate({**BASE, "variants": ["id", "flip"]})
-    listener = Listener()
-    for run in (Run.local(), listener.run()):
-        assert_same(GeoAware(backbones).run(trio(), params, run), result)
-    assert [line for line in listener.said if "6 of 6" in line]
+    for _ in range(2):
+        assert_same(GeoAware(backbones).run(trio(), params, Listener().run()), result)
+    assert len(said) == 1
+    assert "6 of 6" in said[0]
 
 
 def test_blank_pictures_are_refused_by_name() -> None:
