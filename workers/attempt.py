@@ -279,8 +279,8 @@ def _describe_missing(error: StorageFullError | BlobNotFoundError | BaseMissingE
     if isinstance(error, BaseMissingError):
         return JobError(
             code="base-missing",
-            title="The result to be extended is gone",
-            detail=f"{error}. Submit a new job on all images.",
+            title="A result that the job builds on is gone",
+            detail=f"{error}. Submit a new job that does not build on it, or make that result again first.",
             retryable=False,
         )
     return JobError(

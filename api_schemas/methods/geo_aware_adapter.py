@@ -26,6 +26,7 @@ _IMAGE_BYTES = 20_000_000
 _CHANNELS: dict[Preset, int] = {"compact": 128, "official": 768}
 _BATCH: dict[Preset, int] = {"compact": 4, "official": 2}
 _BLENDS: dict[Preset, float] = {"compact": 0.75, "official": 1.0}
+_SINGLE_FLIPS: dict[Preset, float] = {"compact": 1.0, "official": 0.0}
 _ACTIVATIONS = 14
 """Maps as wide as the result that a pass keeps for its gradient, measured."""
 
@@ -66,11 +67,6 @@ class TrainingParams(Schema):
         multiple_of=32,
         description="Channels of the result; `compact` 128, `official` 768.",
     )
-
-    @property
-    def mirrors(self) -> bool:
-        """Whether mirrored images are learned from."""
-        return max(self.double_flip, self.self_flip, 1.0 if self.single_flip is None else self.single_flip) > 0
 
 
 class GeoAwareAdapterParams(MethodParams):
@@ -146,6 +142,13 @@ class GeoAwareAdapterParams(MethodParams):
         return [*self._unusable(annotations), *self._without_sides(annotations), *self._unknown_names(annotations)]
 
     @property
+    def mirrors(self) -> bool:
+        """Whether mirrored images are learned from."""
+        training = self.training
+        single = _SINGLE_FLIPS[self.preset] if training.single_flip is None else training.single_flip
+        return max(training.double_flip, training.self_flip, single) > 0
+
+    @property
     def knows_position(self) -> bool:
         """Whether the adapter is told where cells lie."""
         return self.preset == "compact" if self.position is None else self.position
@@ -188,7 +191,7 @@ class GeoAwareAdapterParams(MethodParams):
 
     def _without_sides(self, annotations: Annotations) -> Iterator[Misfit]:
         for name, schema in annotations.categories.items():
-            if self.training.mirrors and isinstance(schema, KeypointSchema) and schema.permutation is None:
+            if self.mirrors and isinstance(schema, KeypointSchema) and schema.permutation is None:
                 detail = (
                     f"the keypoints of {name!r} have no mirror table, which learning from mirrored images needs: give "
                     "mirror_pairs ([] if nothing changes sides), or set the three flip weights in `training` to 0"

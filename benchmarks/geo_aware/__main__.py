@@ -6,8 +6,8 @@ integer coordinates being pixel centres. Seconds are CPU seconds of this process
 
 A training step and the instance matching distance are computed in both forms on the same random inputs of the official
 size. The adapter learns drawn categories whose parts come in look-alike pairs, and each set of photographs by
-`--splits` random splits, two thirds to learn from; figures are PCK@0.1 over all ordered pairs of the others. The last line is one
-JSON object.
+`--splits` random splits, two thirds to learn from; figures are PCK@0.1 over all ordered pairs of the others. The last
+line is one JSON object.
 """
 
 from __future__ import annotations

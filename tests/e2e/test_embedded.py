@@ -7,66 +7,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
-from client.processes import free_port
 from client.sdk import Congeal
 from tests.client.pictures import write_pictures
-from tests.client.process_tree import command_of, descendants, survivors
+from tests.client.process_tree import command_of, survivors
 from tests.docs.pages import ROOT, blocks
+from tests.e2e.running import Up
 
-CONGEAL = [sys.executable, "-m", "client"]
 QUICK_S = 1.0
-
-
-class Up:
-    """A `congeal up` that runs."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port("127.0.0.1")
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.data_dir = folder / "data"
-        self.environment = {**os.environ, "CONGEAL_URL": self.url, "CONGEAL_THREADS": "1", "COLUMNS": "200"}
-        self.process = subprocess.Popen(
-            [*CONGEAL, "up", "--port", str(self.port), "--data-dir", str(self.data_dir)],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            # Shells start background jobs with SIGINT ignored, which a test run would hand down.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
-
-    def first_line(self) -> str:
-        assert self.process.stdout
-        return self.process.stdout.readline()
-
-    def run(self, *args: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*CONGEAL, *args], env=self.environment, capture_output=True, text=True, timeout=120, check=False
-        )
-
-    def family(self) -> list[int]:
-        return descendants(self.process.pid)
-
-
-@pytest.fixture
-def up(tmp_path: Path) -> Iterator[Up]:
-    running = Up(tmp_path)
-    try:
-        yield running
-    finally:
-        family = running.family() if running.process.poll() is None else []
-        running.process.kill()
-        running.process.wait()
-        for pid in family:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
 
 
 def slowest_answer_s(url: str, job_id: str) -> float:

@@ -149,6 +149,16 @@ def test_annotations_may_come_along_with_their_images(client: TestClient) -> Non
     assert pointers(problem(unread, "validation-error", 422)) == ["/spec/annotations/images/a.png/azimuth"]
 
 
+def test_files_of_a_form_go_by_the_names_they_have_there(client: TestClient) -> None:
+    """Although a picture that was known before keeps its first name."""
+    upload(client, [("first name.png", png(0))])
+    job = post_form(client, ["a.png", "b.png"], annotations=faces("a.png", "b.png")).json()
+    assert [image["name"] for image in job["inputs"]["images"]] == ["first name.png", "b.png"]
+    assert list(kept(client, job)["images"]) == [image["id"] for image in job["inputs"]["images"]]
+    body = problem(post_form(client, ["a.png", "b.png"], annotations=faces("c.png")), "annotations-mismatch", 422)
+    assert pointers(body) == ["/annotations/images/c.png"]
+
+
 def test_a_coco_document_is_understood(client: TestClient) -> None:
     image_ids = uploaded_ids(client, 2)
     job = submit(client, image_ids, method=GEO_AWARE, annotations=coco("photos/0.png", "1.png"))

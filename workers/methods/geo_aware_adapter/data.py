@@ -68,7 +68,7 @@ class TrainingSet:
         """(P, 2) pictures, first < second, of one category, that show at least one keypoint in common; on the CPU."""
         seen, categories = self.visible.cpu().float(), self.categories.cpu()
         common = (seen @ seen.T > 0) & (categories.unsqueeze(0) == categories.unsqueeze(1))
-        return common.triu(diagonal=1).nonzero()
+        return common.triu(diagonal=1).nonzero().contiguous()
 
     def _check_mirror(self, count: int, keypoints: int) -> None:
         if self.mirrored is None:

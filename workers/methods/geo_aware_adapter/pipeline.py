@@ -62,7 +62,7 @@ class GeoAwareAdapter(Method[GeoAwareAdapterParams]):
             split.train,
             backbone,
             cells=params.grid,
-            mirrors=params.training.mirrors,
+            mirrors=params.mirrors,
             cache=self.backbones.cache,
             device=run.device,
             pulse=pulse,

@@ -185,7 +185,7 @@ class Training:
     def _advance(self, hooks: Hooks) -> None:
         """One step, and a look where it is time."""
         state, total = self.state, self.options.steps
-        losses = self.step(self.draw(state.done), lambda: hooks.step(state.done, total))
+        losses = self.step(self.draw(state.done), lambda: hooks.step(state.done, total, state=state.tensors))
         numbers = torch.stack([losses.total, losses.sparse, losses.dense]).double().cpu()
         state.window += torch.cat([numbers, torch.ones(1, dtype=torch.float64)])
         self._look()

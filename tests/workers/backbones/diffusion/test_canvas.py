@@ -3,8 +3,7 @@ import torch
 from torch.testing import assert_close
 
 from tests.workers.backbones.diffusion.tiny import picture
-from workers.backbones.base import cells_of
-from workers.backbones.base import spread
+from workers.backbones.base import cells_of, spread
 from workers.backbones.diffusion.canvas import canvas_side, on_canvas
 
 
