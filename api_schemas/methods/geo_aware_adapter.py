@@ -25,7 +25,6 @@ _PROCESS_BYTES = 900_000_000
 _IMAGE_BYTES = 20_000_000
 _CHANNELS: dict[Preset, int] = {"compact": 128, "official": 768}
 _BATCH: dict[Preset, int] = {"compact": 4, "official": 2}
-_BLENDS: dict[Preset, float] = {"compact": 0.75, "official": 1.0}
 _SINGLE_FLIPS: dict[Preset, float] = {"compact": 1.0, "official": 0.0}
 _ACTIVATIONS = 14
 """Maps as wide as the result that a pass keeps for its gradient, measured."""
@@ -81,18 +80,12 @@ class GeoAwareAdapterParams(MethodParams):
         default=None,
         description="A job of `geo_aware_adapter` whose adapter is trained on; its backbone is taken over.",
     )
-    position: bool | None = Field(
-        default=None,
-        description="Tell the adapter where in the picture each cell lies, which lets few images teach left and right "
-        "of objects that are seen much alike; `compact` does, `official` does not.",
-    )
     blend: float | None = Field(
         default=None,
         ge=0,
         le=1,
         description="Share of the adapter in the similarities, the rest being the plain features', which know more of "
-        "what it has never seen. Left out: what is best on the images of the split `val`; without such 0.75 with "
-        "`compact`, 1 with `official`.",
+        "what it has never seen. Left out: what is best on the images of the split `val`; without such 1.",
     )
     test_share: float = Field(
         default=0.25,
@@ -131,8 +124,6 @@ class GeoAwareAdapterParams(MethodParams):
                 found.append(
                     Misfit(("training", "width"), f"{what} has width {job.width}, not {self.width}; take that")
                 )
-            if job.knows_position != self.knows_position:
-                found.append(Misfit(("position",), f"{what} has position {job.knows_position}; take that"))
         return found
 
     def annotation_misfits(self, annotations: Annotations | None) -> list[Misfit]:
@@ -147,16 +138,6 @@ class GeoAwareAdapterParams(MethodParams):
         training = self.training
         single = _SINGLE_FLIPS[self.preset] if training.single_flip is None else training.single_flip
         return max(training.double_flip, training.self_flip, single) > 0
-
-    @property
-    def knows_position(self) -> bool:
-        """Whether the adapter is told where cells lie."""
-        return self.preset == "compact" if self.position is None else self.position
-
-    @property
-    def default_blend(self) -> float:
-        """Share of the adapter where it is neither given nor chosen by validation images."""
-        return _BLENDS[self.preset] if self.blend is None else self.blend
 
     @property
     def width(self) -> int:

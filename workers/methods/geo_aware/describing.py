@@ -11,7 +11,6 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate, normalize
 from workers.backbones.base import Backbone, Tick, no_tick
 from workers.backbones.cache import FeatureCache, blocks_cached, extract_cached
 from workers.methods.geo_aware_adapter.network import Adapter
-from workers.methods.geo_aware_adapter.position import positioned
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,6 @@ class Describer:
         backbone: what reads pictures.
         cells: a side of the grid.
         adapter: makes the backbone's blocks geometry-aware; None takes its features as they are.
-        position: whether the adapter is told where cells lie.
         blend: share of the adapter in similarities; the rest is that of the features as they are.
         cache: of what the backbone said before.
     """
@@ -30,7 +28,6 @@ class Describer:
     backbone: Backbone
     cells: int
     adapter: Adapter | None = None
-    position: bool = False
     blend: float = 1.0
     cache: FeatureCache | None = None
 
@@ -52,7 +49,7 @@ class Describer:
         """
         if self.adapter is None:
             raise ValueError("these features have no adapter; describe pictures, not blocks")
-        learned = self.adapter.describe(positioned(blocks) if self.position else blocks, self.cells)
+        learned = self.adapter.describe(blocks, self.cells)
         plain = self.backbone.joined(blocks, (self.cells, self.cells)) if self.blend < 1 else None
         return blended(learned, plain, self.blend)
 

@@ -58,7 +58,7 @@ class GeoAware(Method[GeoAwareParams]):
             run.log(
                 f"The adapter was trained on features of {config.backbone_identity}; these are of {backbone.identity}."
             )
-        return Describer(backbone, params.grid, adapter.to(run.device), config.position, config.blend, cache)
+        return Describer(backbone, params.grid, adapter.to(run.device), config.blend, cache)
 
 
 def _has_choice(looks: Looks, images: Sequence[InputImage]) -> bool:

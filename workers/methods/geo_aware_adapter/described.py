@@ -19,7 +19,6 @@ from workers.methods.geo_aware.inputs import Looks
 from workers.methods.geo_aware.variants import VARIANTS
 from workers.methods.geo_aware_adapter.data import TrainingSet
 from workers.methods.geo_aware_adapter.inputs import Blocks, blocks_of, training_set
-from workers.methods.geo_aware_adapter.position import positioned
 
 _MOSTLY = 0.5
 
@@ -46,17 +45,14 @@ class DescribedImages:
     chosen: list[int]
     mirrored: Blocks | None
 
-    def training_set(self, *, position: bool, held_out: Sequence[str]) -> TrainingSet:
+    def training_set(self, *, held_out: Sequence[str]) -> TrainingSet:
         """What there is to learn from."""
         blocks = tuple(block[self.chosen] for block in self.blocks)
-        mirrored = self.mirrored
-        if position:
-            blocks, mirrored = positioned(blocks), None if mirrored is None else positioned(mirrored)
         return training_set(
             [self.images[index] for index in self.chosen],
             self.frames.of(self.chosen),
             blocks,
-            mirrored,
+            self.mirrored,
             cells=self.cells,
             held_out=held_out,
             device=self.frames.pictures.device,

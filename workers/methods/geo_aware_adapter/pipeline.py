@@ -70,7 +70,7 @@ class GeoAwareAdapter(Method[GeoAwareAdapterParams]):
         softness = Softness(window=supervised_window(params.grid))
         examiner = Examiner(images, softness, pulse, held_out=params.holdout_keypoints)
         options, config = options_of(params), _config(backbone, params)
-        describer = Describer(backbone, params.grid, new_adapter(config).to(run.device), config.position, config.blend)
+        describer = Describer(backbone, params.grid, new_adapter(config).to(run.device), config.blend)
         trained = _train(described, describer, split, params, options, run, pulse, examiner)
         pulse.stage("matching")
         describer = _blend(_load(describer, trained), described, split, params, examiner, pulse)
@@ -85,8 +85,7 @@ def _config(backbone: Backbone, params: GeoAwareAdapterParams) -> AdapterConfig:
     options = options_of(params)
     return config_of(
         backbone,
-        position=params.knows_position,
-        blend=params.default_blend,
+        blend=1.0 if params.blend is None else params.blend,
         width=options.width,
         hidden=options.hidden,
         groups=options.groups,
@@ -106,7 +105,7 @@ def _train(
 ) -> TrainedAdapter:
     if not split.train:
         raise UnfitImagesError("no annotated image is left to learn from; give some the split 'train', or more")
-    data = described.training_set(position=params.knows_position, held_out=params.holdout_keypoints)
+    data = described.training_set(held_out=params.holdout_keypoints)
     if not len(data.pairs):
         raise UnfitImagesError("no two images to learn from show a keypoint in common; annotate more of them")
     return train(

@@ -15,7 +15,6 @@ from api_schemas.backbones import FeatureOptions
 from api_schemas.base import Schema
 from workers.backbones.base import Backbone
 from workers.methods.geo_aware_adapter.network import Adapter, load_adapter_state
-from workers.methods.geo_aware_adapter.position import input_channels
 
 WEIGHTS, CONFIG = "adapter/weights", "adapter/config"
 
@@ -28,8 +27,7 @@ class AdapterConfig(Schema):
     backbone: str
     features: FeatureOptions
     backbone_identity: str = Field(description="Name, options, digest of the weights and precision.")
-    channels: list[Count] = Field(min_length=1, description="Of each block of features, with those of the position.")
-    position: bool = Field(default=False, description="Whether it is told where in the frame a cell lies.")
+    channels: list[Count] = Field(min_length=1, description="Of each block of features.")
     blend: float = Field(default=1.0, ge=0, le=1, description="Share of the adapter in similarities.")
     width: Count
     hidden: Count
@@ -38,16 +36,13 @@ class AdapterConfig(Schema):
     training: dict[str, JsonValue] = Field(default={}, description="How it was trained.")
 
 
-def config_of(
-    backbone: Backbone, *, position: bool, blend: float, width: int, hidden: int, groups: int, grid: int
-) -> AdapterConfig:
+def config_of(backbone: Backbone, *, blend: float, width: int, hidden: int, groups: int, grid: int) -> AdapterConfig:
     """Describe an adapter for a backbone."""
     return AdapterConfig(
         backbone=backbone.name,
         features=backbone.options,
         backbone_identity=backbone.identity,
-        channels=list(input_channels(backbone.block_channels, position=position)),
-        position=position,
+        channels=list(backbone.block_channels),
         blend=blend,
         width=width,
         hidden=hidden,
@@ -94,7 +89,7 @@ def read_adapter(folder: Path, channels: Sequence[int]) -> tuple[Adapter, Adapte
         ValueError: it was made for other features, or its weights do not fit its config.
     """
     config = read_config(folder)
-    there = list(input_channels(channels, position=config.position))
+    there = list(channels)
     if config.channels != there:
         raise ValueError(f"the adapter is for blocks of {config.channels} channels, these have {there}")
     adapter = new_adapter(config)
