@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +28,7 @@ class AmbiguousRow:
     """Of the longest training."""
 
 
-def ambiguous_row(seeds: tuple[int, ...] = (0, 1, 2)) -> AmbiguousRow:
+def ambiguous_row(seeds: Sequence[int] = range(6)) -> AmbiguousRow:
     """Train with the default options on several categories."""
     options = AdapterOptions()
     raw, adapted, seconds = [], [], []

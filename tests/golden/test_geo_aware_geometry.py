@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from api_schemas.keypoints.tables import named_schema
 from workers.evaluation.official_pose import SIZE, canonical_points, mirrored_points, patch_ids, turned
 from workers.geometry.coordinates import normalised_to_pixels, pixels_to_normalised
 from workers.geometry.letterbox import Letterbox
@@ -100,3 +101,13 @@ def test_only_pairs_seen_in_both_images_take_the_prediction_of_the_mirror_image(
     places, used = merged(native, flipped, source, target, torch.tensor([1, 0, 3, 2, 4]))
     assert used.tolist() == [True, True, False, False, False]
     assert places[:, 0].tolist() == [1, 1, 0, 0, 0]
+
+
+def test_pairs_of_which_one_is_hidden_are_not_swapped() -> None:
+    schema = named_schema("spair71k/dog")
+    becomes = torch.tensor(schema.permutation)
+    seen = torch.ones(len(becomes), dtype=torch.bool)
+    seen[[3, 9]] = False
+    numbers = torch.arange(len(becomes)).unsqueeze(1).expand(-1, 2).float()
+    swapped, _ = merged(numbers, numbers[becomes], seen, None, becomes)
+    assert swapped[:, 0].tolist() == [1, 0, 2, 3, 5, 4, 6, 7, 8, 9, 10, 12, 11, 13, 14, 15]
