@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 import structlog
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from api_schemas.annotations.model import Annotations
 from api_schemas.jobs import JobError
 from api_schemas.manifest import Artifact
-from api_schemas.methods.registry import method_specs
 from storage.database.records import Control, ImageRecord, JobRecord
 from storage.database.repositories.jobs import JobRepository
 from storage.database.session import Database
@@ -52,7 +51,7 @@ class Ledger:
         self._database = database
         self._id = job.id
         self._extends = job.extends
-        self._uses = _uses(job)
+        self._uses = job.uses or {}
         self._fence = job.fence
         self._lease_s = lease_s
         self._held_at = time.monotonic()
@@ -185,16 +184,3 @@ class Ledger:
                     log.error("the end of the attempt could not be written", error=str(error))
                     return False
                 time.sleep(RETRY_PAUSE_S)
-
-
-def _uses(job: JobRecord) -> dict[str, str]:
-    """Return the ids of the jobs that a job's parameters name; none where the method or they are not understood here.
-
-    The run says so then.
-    """
-    spec = method_specs().get(job.method)
-    try:
-        uses = spec.params.model_validate(job.params).uses() if spec else ()
-    except ValidationError:
-        return {}
-    return {".".join(use.path): use.job_id for use in uses}

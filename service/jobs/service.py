@@ -209,4 +209,5 @@ def _new_job(
         max_attempts=services.settings.max_attempts,
         masks=masks,
         extends=options.extends,
+        uses={".".join(use.path): use.job_id for use in resolved.params.uses()} or None,
     )

@@ -1,5 +1,6 @@
 """What methods there are and what they take."""
 
+from collections.abc import Sequence
 from typing import cast
 
 from pydantic import JsonValue
@@ -85,6 +86,16 @@ def _status(name: BackboneName, present: list[str]) -> BackboneStatus:
 
 
 def _example(spec: MethodSpec) -> dict[str, JsonValue]:
-    image_ids: list[JsonValue] = [f"img_01k8zd6c2q4x7v9m3n5p8r{index:04d}" for index in range(spec.min_images)]
+    image_ids = [f"img_01k8zd6c2q4x7v9m3n5p8r{index:04d}" for index in range(spec.min_images)]
     params = cast(dict[str, JsonValue], spec.params().model_dump(mode="json"))
-    return {"method": spec.id, "image_ids": image_ids, "params": params, "seed": 0}
+    example: dict[str, JsonValue] = {"method": spec.id, "image_ids": [*image_ids], "params": params, "seed": 0}
+    if spec.annotations == "required":
+        example["annotations"] = _example_annotations(image_ids)
+    return example
+
+
+def _example_annotations(image_ids: Sequence[str]) -> dict[str, JsonValue]:
+    keypoints: list[JsonValue] = [[4.5, 5.5, 2], [11.5, 5.5, 2], [8.0, 10.0, 2]]
+    names: list[JsonValue] = ["left eye", "right eye", "nose"]
+    images: dict[str, JsonValue] = {image_id: {"keypoints": keypoints} for image_id in image_ids}
+    return {"categories": {"face": {"names": names}}, "images": images}

@@ -168,6 +168,7 @@ class JobRow(Base):
     last_seq: Mapped[int]
     masks: Mapped[dict[str, Any] | None]
     extends: Mapped[str | None] = mapped_column(ID, ForeignKey("jobs.id"))
+    uses: Mapped[dict[str, Any] | None]
     # Read by itself: it may be long, and lists of jobs do not show it.
     annotations: Mapped[dict[str, Any] | None] = mapped_column(deferred=True)
 

@@ -67,6 +67,8 @@ class NewJob:
     """Of an image's id its mask's image id; of a job that extends another only for the new images."""
     extends: str | None = None
     """The succeeded job to whose result the images are added; they follow its own in the set."""
+    uses: dict[str, str] | None = None
+    """Ids of the succeeded jobs whose results the method works with, by the parameter that names them."""
 
 
 @dataclass(frozen=True, kw_only=True)

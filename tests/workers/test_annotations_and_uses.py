@@ -64,6 +64,7 @@ def submit(
         seed=3,
         deadline_at=utc_now() + timedelta(seconds=600),
         max_attempts=1,
+        uses={name: str(params[name]) for name in ("adapter", "start") if params.get(name)} or None,
     )
     with place.database.transaction() as session:
         return JobRepository(session).add(job, annotations=known)

@@ -1,4 +1,4 @@
-"""What is known of a job's images."""
+"""What is known of a job's images, and the jobs whose results it works with."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,10 +10,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column."""
+    """Add both columns."""
+    op.add_column("jobs", sa.Column("uses", sa.JSON(), nullable=True))
     op.add_column("jobs", sa.Column("annotations", sa.JSON(), nullable=True))
 
 
 def downgrade() -> None:
-    """Remove the column."""
+    """Remove both columns."""
     op.drop_column("jobs", "annotations")
+    op.drop_column("jobs", "uses")
