@@ -37,6 +37,9 @@ def main() -> None:
     arguments = _arguments()
     torch.set_num_threads(1)
     console = Console(width=140)
+    # First: a process inherits the peak of the one that starts it.
+    cost = job_cost()
+    console.print(cost_table(cost))
     step, distance = compare_training_step(), compare_imd()
     console.print(speed_table([step, distance]))
     ambiguous = ambiguous_row()
@@ -47,8 +50,6 @@ def main() -> None:
     if folders:
         console.print(trained_table(trained))
         console.print(flip_table(flips))
-    cost = job_cost()
-    console.print(cost_table(cost))
     console.out(json.dumps(summary(step, distance, ambiguous, trained, flips, cost)), highlight=False)
 
 
