@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from workers.evaluation.official_geo_aware import Seen, aggregated, described, mirrored, pair_loss, stacked
-from workers.evaluation.official_imd import official_imd
+from workers.evaluation.official_imd import RESOLUTION, official_imd
 from workers.methods.geo_aware.imd import imd
 from workers.methods.geo_aware_adapter.network import OFFICIAL_CHANNELS, OFFICIAL_GROUPS, Adapter
 from workers.methods.geo_aware_adapter.objective import TERMS, Keypoints, Pairing, Weights, pair_losses
@@ -24,7 +24,6 @@ GRIDS = (60, 30, 15, 60)
 KEYPOINTS = 16
 NOISE = 0.1
 SIDE_CELLS = 20.0
-RESOLUTION = 64
 WEIGHTS = Weights()
 
 

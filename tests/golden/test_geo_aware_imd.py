@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from workers.evaluation.official_imd import official_imd, official_mutual_distance
-from workers.methods.geo_aware.imd import RESOLUTION, imd, mutual_distance, resampled, resampled_masks
+from workers.evaluation.official_imd import RESOLUTION, official_imd, official_mutual_distance, resampled_masks
+from workers.methods.geo_aware.imd import imd, mutual_distance, resampled
 
 PATCHES = 60
 CANVAS = 240

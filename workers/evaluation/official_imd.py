@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
+RESOLUTION = 64
+"""Cells a side that the official code compares features at to choose a variant; its test of poses takes 128."""
 _NOWHERE = -1e5
 """Value of all channels of cells outside the target's mask: too far to be nearest."""
+
+
+def resampled_masks(masks: Tensor, resolution: int) -> Tensor:
+    """Masks (N, H, W) bool at `resolution` cells a side: what the pixel at or before each cell's corner says."""
+    return interpolate(masks.unsqueeze(1).float(), (resolution, resolution), mode="nearest").squeeze(1) > 0
 
 
 def official_imd(source: Tensor, target: Tensor, source_mask: Tensor, target_mask: Tensor | None = None) -> float:

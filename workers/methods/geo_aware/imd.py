@@ -17,8 +17,6 @@ from torch.nn.functional import interpolate
 from workers.backbones.base import Tick, no_tick
 from workers.matching.chunks import chunk_rows
 
-RESOLUTION = 64
-"""Cells a side that the official code compares features at to choose a variant; its test of poses takes 128."""
 _TICKS_A_CHUNK = 4
 _CHANNELS = 128
 
@@ -26,11 +24,6 @@ _CHANNELS = 128
 def resampled(features: Tensor, resolution: int) -> Tensor:
     """Features (N, C, h, w) at `resolution` cells a side, bilinear; as in the official code not normalised again."""
     return interpolate(features, (resolution, resolution), mode="bilinear", align_corners=False)
-
-
-def resampled_masks(masks: Tensor, resolution: int) -> Tensor:
-    """Masks (N, H, W) bool at `resolution` cells a side: what the pixel at or before each cell's corner says."""
-    return interpolate(masks.unsqueeze(1).float(), (resolution, resolution), mode="nearest").squeeze(1) > 0
 
 
 @torch.no_grad()
