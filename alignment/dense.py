@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from alignment.atlas import CANONICAL_EXTENT, Atlas
 from alignment.forms import Form
-from alignment.pairwise import NoAtlasError, PairwiseMaps
+from alignment.pairwise import NoAtlasError, PairwiseMaps, PointsOnlyError
 from alignment.sampling import FloatArray, cell_centres, known, sample, within
 
 Float32 = npt.NDArray[np.float32]
@@ -79,6 +79,7 @@ class DenseMap:
 
     Raises:
         NoAtlasError: the result has no atlas, and source or target is None.
+        PointsOnlyError: of this pair the result knows single points only.
     """
 
     def __init__(self, form: Form, *, source: int | None, target: int | None) -> None:
@@ -123,6 +124,11 @@ class DenseMap:
     def _follow_pair(self, pairs: PairwiseMaps, source: int | None, target: int | None) -> None:
         assert source is not None
         assert target is not None
+        if pairs.is_points_only(source, target):
+            raise PointsOnlyError(
+                f"there is no dense map from image {source} to image {target}: the result holds places of single "
+                "points only, which `transfer` carries; a dense map needs points all over the image, a grid"
+            )
         self._steps = [DenseField(pairs.places(source, target), self.source_extent)]
         self._trust = DenseField(pairs.trust(source, target)[..., None], self.source_extent)
 
@@ -158,6 +164,7 @@ def map_between(
 
     Raises:
         NoAtlasError: the result has no atlas, and source or target is None.
+        PointsOnlyError: of this pair the result knows single points only.
     """
     dense = DenseMap(form, source=source, target=target)
     rows, columns = shape or native_shape(form, source)

@@ -53,6 +53,7 @@ def propagate(
 
     Raises:
         NoAtlasError: painted on the atlas of a result that has none.
+        PointsOnlyError: of the target and the painted image the result knows single points only.
     """
     carrier = _Carrier(DenseMap(form, source=target, target=source), layer, size, by_confidence=by_confidence)
     result = np.zeros((size.height, size.width, 4), dtype=np.uint8)

@@ -40,7 +40,7 @@ class PckScore:
 
 @dataclass(frozen=True)
 class PckReport:
-    """PCK over the ordered pairs of annotated images that the result has a map of."""
+    """PCK over the ordered pairs of annotated images of which the result knows something."""
 
     pairs: int
     points: int
@@ -62,7 +62,7 @@ class SideScore:
 
 @dataclass(frozen=True)
 class CarriedPair:
-    """The P keypoints visible in both images of one ordered pair, and where the result carried them."""
+    """The P keypoints that count for one ordered pair, and where the result carried them; see `carried_pairs`."""
 
     source: int
     target: int
@@ -80,15 +80,18 @@ class CarriedPair:
 def pck(form: Form, annotated: Mapping[int, AnnotatedImage], alphas: Sequence[float]) -> PckReport:
     """Carry every keypoint visible in both images of a pair; count those within alpha x side (inclusive) of the truth.
 
-    Points that the result cannot carry count as wrong; pairs of which it has no map at all are left out. The identity
-    baseline copies a keypoint to the same relative place. Where no pair shares a visible keypoint, `points` is 0 and
-    all shares are 0.
+    Points that the result cannot carry count as wrong. What it was never asked for is left out: pairs of which it has
+    neither a map nor points, and where it has points only, keypoints that are near to none of them. The identity
+    baseline copies a keypoint to the same relative place. Where no keypoint counts, `points` is 0 and all shares are 0.
     """
     return pck_of(carried_pairs(form, annotated), alphas)
 
 
 def carried_pairs(form: Form, annotated: Mapping[int, AnnotatedImage]) -> list[CarriedPair]:
-    """Carry keypoints over all ordered pairs of annotated images with a map and a keypoint visible in both."""
+    """Carry the keypoints visible in both images over all ordered pairs of which the result knows something.
+
+    Of a pair without a map only those count that the result was asked for, found or not; pairs with none are left out.
+    """
     mapped = (pair for pair in permutations(sorted(annotated), 2) if has_map(form, *pair))
     pairs = [_carry(form, annotated, source, target) for source, target in mapped]
     return [pair for pair in pairs if pair.errors.size]
@@ -97,6 +100,13 @@ def carried_pairs(form: Form, annotated: Mapping[int, AnnotatedImage]) -> list[C
 def has_map(form: Form, source: int, target: int) -> bool:
     """Tell whether a result can carry anything from one image to the other; only pairwise maps may lack a pair."""
     return not isinstance(form, PairwiseMaps) or form.has(source, target)
+
+
+def was_asked(form: Form, points: npt.NDArray[np.float64], *, source: int, target: int) -> npt.NDArray[np.bool_]:
+    """Tell for which points (P, 2) of an image the result tried to find a place in another; see `PairwiseMaps`."""
+    if isinstance(form, PairwiseMaps):
+        return form.was_asked(points, source=source, target=target)
+    return np.ones(len(points), dtype=np.bool_)
 
 
 def pck_of(pairs: Sequence[CarriedPair], alphas: Sequence[float]) -> PckReport:
@@ -162,6 +172,7 @@ def _score(pairs: Sequence[CarriedPair], alpha: float) -> PckScore:
 def _carry(form: Form, annotated: Mapping[int, AnnotatedImage], source: int, target: int) -> CarriedPair:
     given, wanted = annotated[source], annotated[target]
     keypoints = np.flatnonzero(given.visible & wanted.visible)
+    keypoints = keypoints[was_asked(form, given.keypoints[keypoints, :2], source=source, target=target)]
     points, truth = given.keypoints[keypoints, :2], wanted.keypoints[keypoints, :2]
     places = form.transfer(points, source=source, target=target).points
     copied = _copy(points, form.images[source], form.images[target])

@@ -1,6 +1,6 @@
 """What a result says about its own quality without any labels."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from alignment.atlas import Atlas
 from alignment.forms import Form
 from alignment.pairwise import PairwiseMaps
+from alignment.queried_points import nearest_rows
 from alignment.sampling import ImageSize, cell_centres, within
 
 CYCLE_TOLERANCE = 0.1
@@ -18,7 +19,13 @@ _HIGH_FOLD_OVER = 0.1
 _LOW_ALIGNMENT = 0.5
 _LOW_CONSISTENCY = 0.5
 _LOW_CONSISTENCY_OF_IMAGE = 0.25
+_SAME_PX = 0.01
+"""How far a way back may begin from where a point was found: rounding, no more."""
 _UNMAPPED = {"coverage": 0.0, "fold_over": 0.0, "cycle_error": 1.0, "cycle_consistent": 0.0}
+_NO_CYCLE = {"cycle_error": None, "cycle_consistent": None}
+_UNKNOWN = {"coverage": None, "fold_over": None, **_NO_CYCLE}
+
+Figures = Mapping[str, float | None]
 
 
 def self_check(
@@ -51,13 +58,19 @@ def self_check(
         longer side) and, if measured, `agreement`, `alignment_score` and `consistency`; `images` with the same per
         image, with `outlier` where there are alignment scores, and `warnings`. For an atlas the way is image, atlas,
         image; for pairwise maps it is image, other image, image, over all others.
+
+        A figure that is not known is None, counts in no mean and gives no warning: fold-over of single points, cycles
+        where no way leads back, and everything of an image that points, or one-way maps, only lead to. Points are
+        measured by themselves: `coverage` is the share that was found inside the frame, and the cycle goes back from
+        where they were found. Where maps lead both ways between some images, one to or from which none leads has the
+        worst figures.
     """
     measure = _check_atlas_image if isinstance(form, Atlas) else _check_pairs_image
-    rows = [measure(form, index) for index in range(len(form.images))]  # type: ignore[arg-type]
+    rows: list[Figures] = [measure(form, index) for index in range(len(form.images))]  # type: ignore[arg-type]
     measured = (("agreement", agreement), ("alignment_score", alignment_scores), ("consistency", consistency))
     for name, values in measured:
-        rows = [row | {name: value} for row, value in zip(rows, values, strict=True)] if values else rows
-    summary: dict[str, JsonValue] = {key: _rounded(np.mean([row[key] for row in rows])) for key in rows[0]}
+        rows = [{**row, name: value} for row, value in zip(rows, values, strict=True)] if values else rows
+    summary: dict[str, JsonValue] = {key: _rounded(value) for key, value in _means(rows).items()}
     flags: list[dict[str, JsonValue]] = [
         {"outlier": index in outliers} if alignment_scores else {} for index in range(len(rows))
     ]
@@ -69,7 +82,7 @@ def self_check(
     return summary | {"images": images, "warnings": _warnings(rows, outliers, labels)}
 
 
-def _check_atlas_image(atlas: Atlas, index: int) -> dict[str, float]:
+def _check_atlas_image(atlas: Atlas, index: int) -> Figures:
     size = atlas.images[index]
     probes = _probes(size)
     there = atlas.transfer(probes, source=index, target=None)
@@ -83,18 +96,52 @@ def _check_atlas_image(atlas: Atlas, index: int) -> dict[str, float]:
     }
 
 
-def _check_pairs_image(pairs: PairwiseMaps, index: int) -> dict[str, float]:
+def _check_pairs_image(pairs: PairwiseMaps, index: int) -> Figures:
+    leads_back = any((target, source) in pairs.maps for source, target in pairs.maps)
+    rows = []
+    for other in range(len(pairs.images)):
+        if (index, other) in pairs.maps:
+            if pairs.has_map(other, index) or not leads_back:
+                rows.append(_check_map(pairs, index, other))
+        elif pairs.has_points(index, other):
+            rows.append(_check_points(pairs, index, other))
+    if rows:
+        return _means(rows)
+    return _UNMAPPED if leads_back or not (pairs.maps or pairs.points) else _UNKNOWN
+
+
+def _check_map(pairs: PairwiseMaps, index: int, other: int) -> Figures:
     size = pairs.images[index]
     probes = _probes(size)
-    rows = []
-    for other in (other for (source, other) in pairs.maps if source == index and pairs.has(other, source)):
-        there = pairs.transfer(probes, source=index, target=other)
-        back = pairs.transfer(there.points, source=other, target=index)
-        row = {"coverage": float(there.inside.mean()), "fold_over": fold_over(pairs.places(index, other))}
-        rows.append(row | _cycle(probes, back.points, size, asked=there.inside))
-    if not rows:
-        return _UNMAPPED
-    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+    there = pairs.transfer(probes, source=index, target=other)
+    row = {"coverage": float(there.inside.mean()), "fold_over": fold_over(pairs.places(index, other))}
+    if not pairs.has_map(other, index):
+        return {**row, **_NO_CYCLE}
+    back = pairs.transfer(there.points, source=other, target=index)
+    return {**row, **_cycle(probes, back.points, size, asked=there.inside)}
+
+
+def _check_points(pairs: PairwiseMaps, index: int, other: int) -> Figures:
+    """Measure queried points; of those found, the way back begins at the very places where they were found."""
+    queried = np.asarray(pairs.points[index, other], dtype=np.float64)
+    places = queried[:, 2:4]
+    inside = within(places, pairs.images[other].extent)
+    row = {"coverage": float(inside.mean()), "fold_over": None}
+    if not pairs.has_points(other, index):
+        return {**row, **_NO_CYCLE}
+    back = pairs.points[other, index]
+    rows = nearest_rows(places, back, reach=_SAME_PX)
+    asked = inside & (rows >= 0)
+    if not asked.any():
+        return {**row, **_NO_CYCLE}
+    ends = np.asarray(back[rows, 2:4], dtype=np.float64)
+    return {**row, **_cycle(queried[:, :2], ends, pairs.images[index], asked=asked)}
+
+
+def _means(rows: Sequence[Figures]) -> Figures:
+    """Return the mean of each figure over the rows that know it; None where none does."""
+    known = {key: [value for row in rows if (value := row[key]) is not None] for key in rows[0]}
+    return {key: float(np.mean(values)) if values else None for key, values in known.items()}
 
 
 def fold_over(field: npt.NDArray[np.floating]) -> float:
@@ -133,14 +180,12 @@ def _cycle(
     }
 
 
-def _warnings(rows: list[dict[str, float]], outliers: Collection[int], labels: Sequence[str]) -> list[JsonValue]:
-    aligned, explained = (
-        float(np.mean([row.get(name, 1.0) for row in rows])) for name in ("alignment_score", "consistency")
-    )
+def _warnings(rows: Sequence[Figures], outliers: Collection[int], labels: Sequence[str]) -> list[JsonValue]:
+    means = _means(rows)
     warnings: list[JsonValue] = []
-    if aligned < _LOW_ALIGNMENT:
+    if (aligned := _or(means.get("alignment_score"), 1.0)) < _LOW_ALIGNMENT:
         warnings.append(f"the images hardly agree (mean alignment score {aligned:.2f}); do not trust their maps")
-    if explained < _LOW_CONSISTENCY:
+    if (explained := _or(means.get("consistency"), 1.0)) < _LOW_CONSISTENCY:
         warnings.append(
             f"the maps explain only {explained:.0%} of the matches that pairs of images agree on; do not trust them"
         )
@@ -149,16 +194,22 @@ def _warnings(rows: list[dict[str, float]], outliers: Collection[int], labels: S
         for index in sorted(outliers)
     ]
     for label, row in zip(labels, rows, strict=True):
-        if row.get("consistency", 1.0) < _LOW_CONSISTENCY_OF_IMAGE:
-            warnings.append(f"{label}: its map explains only {row['consistency']:.0%} of its matches")
-        if row["coverage"] < _LOW_COVERAGE:
-            warnings.append(f"{label}: only {row['coverage']:.0%} of its map lands inside the frame")
-        if row["fold_over"] > _HIGH_FOLD_OVER:
-            warnings.append(f"{label}: {row['fold_over']:.0%} of its map folds over")
-        if row["cycle_error"] > CYCLE_TOLERANCE:
-            warnings.append(f"{label}: half of its points return more than {row['cycle_error']:.0%} of the side away")
+        if (explained := _or(row.get("consistency"), 1.0)) < _LOW_CONSISTENCY_OF_IMAGE:
+            warnings.append(f"{label}: its map explains only {explained:.0%} of its matches")
+        if (coverage := _or(row["coverage"], 1.0)) < _LOW_COVERAGE:
+            # Only points have a coverage without a fold-over.
+            what = "map lands" if row["fold_over"] is not None else "points were found"
+            warnings.append(f"{label}: only {coverage:.0%} of its {what} inside the frame")
+        if (folded := _or(row["fold_over"], 0.0)) > _HIGH_FOLD_OVER:
+            warnings.append(f"{label}: {folded:.0%} of its map folds over")
+        if (error := _or(row["cycle_error"], 0.0)) > CYCLE_TOLERANCE:
+            warnings.append(f"{label}: half of its points return more than {error:.0%} of the side away")
     return warnings
 
 
-def _rounded(value: float | np.floating) -> float:
-    return round(float(value), 5)
+def _or(value: float | None, unknown: float) -> float:
+    return unknown if value is None else value
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 5)

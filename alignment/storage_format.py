@@ -18,11 +18,14 @@ from api_schemas.manifest import ArtifactDraft, ArtifactKind, Manifest, ResultFo
 SAFETENSORS_MEDIA_TYPE = "application/vnd.safetensors"
 _DTYPES = {"I16": np.int16, "F16": np.float16, "F32": np.float32, "F64": np.float64}
 _DTYPE_NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
+_Maps = dict[tuple[int, int], npt.NDArray[np.float32]]
+_Confidence = dict[tuple[int, int], npt.NDArray[np.floating]]
 _PIXELS = "image_pixels"
 _CANONICAL = "canonical"
 _CONFIDENCE = "share"
 _NOWHERE = "NaN where the image point has no place in the atlas"
 _UNMATCHED = "NaN where the image point has no match"
+_NOT_FOUND = "NaN where the point was not found"
 
 
 def form_kind(form: Form) -> ResultForm:
@@ -48,10 +51,9 @@ def read_form(manifest: Manifest, resolve: Callable[[str], Path]) -> Form:
     sizes = tuple(ImageSize(image.width, image.height) for image in manifest.images)
     if manifest.form is ResultForm.ATLAS:
         return _read_atlas(sizes, resolve)
-    sources = [
-        index for artifact in manifest.artifacts if artifact.kind is ArtifactKind.PAIR_MAPS for index in artifact.images
-    ]
-    return _read_pairs(sizes, sources, resolve)
+    maps, confidence = _read_maps(len(sizes), _sources(manifest, ArtifactKind.PAIR_MAPS), resolve)
+    points = _read_points(_sources(manifest, ArtifactKind.PAIR_POINTS), resolve)
+    return PairwiseMaps(images=sizes, maps=maps, confidence=confidence, points=points)
 
 
 def write_tensors(
@@ -111,6 +113,10 @@ def _write_pairs(pairs: PairwiseMaps, folder: Path) -> list[ArtifactDraft]:
         if targets:
             tensors = _pair_tensors(pairs, source, targets)
             drafts.append(write_tensors(folder, _pairs_name(source), ArtifactKind.PAIR_MAPS, tensors, [source]))
+        targets = [target for target in range(len(pairs.images)) if pairs.has_points(source, target)]
+        if targets:
+            tensors = _point_tensors(pairs, source, targets)
+            drafts.append(write_tensors(folder, _points_name(source), ArtifactKind.PAIR_POINTS, tensors, [source]))
     return drafts
 
 
@@ -134,18 +140,45 @@ def _pair_tensors(pairs: PairwiseMaps, source: int, targets: list[int]) -> list[
     return tensors
 
 
-def _read_pairs(sizes: tuple[ImageSize, ...], sources: list[int], resolve: Callable[[str], Path]) -> PairwiseMaps:
-    maps: dict[tuple[int, int], npt.NDArray[np.float32]] = {}
-    confidence: dict[tuple[int, int], npt.NDArray[np.floating]] = {}
+def _point_tensors(
+    pairs: PairwiseMaps, source: int, targets: list[int]
+) -> list[tuple[Tensor, npt.NDArray[np.generic]]]:
+    """All rows of a source, those of one target together."""
+    rows = [np.asarray(pairs.points[source, target], dtype=np.float32) for target in targets]
+    column = np.repeat(np.array(targets, dtype=np.int16), [len(each) for each in rows])
+    frame = "pixels of the source, pixels of the target, share"
+    return [
+        describe("points", np.concatenate(rows), ["point", "x_y_x_y_confidence"], frame, missing=_NOT_FOUND),
+        describe("pair", column, ["point"], "index of the target"),
+    ]
+
+
+def _sources(manifest: Manifest, kind: ArtifactKind) -> list[int]:
+    return [index for artifact in manifest.artifacts if artifact.kind is kind for index in artifact.images]
+
+
+def _read_maps(count: int, sources: list[int], resolve: Callable[[str], Path]) -> tuple[_Maps, _Confidence]:
+    maps: _Maps = {}
+    confidence: _Confidence = {}
     for source in sources:
         tensors = memory_map(resolve(_pairs_name(source)))
         listed = tensors.get("targets")
-        targets = range(len(sizes)) if listed is None else [int(target) for target in listed]
+        targets = range(count) if listed is None else [int(target) for target in listed]
         for row, target in enumerate(targets):
             if target != source:
                 maps[source, target] = tensors["map"][row]
                 confidence[source, target] = tensors["confidence"][row]
-    return PairwiseMaps(images=sizes, maps=maps, confidence=confidence)
+    return maps, confidence
+
+
+def _read_points(sources: list[int], resolve: Callable[[str], Path]) -> _Maps:
+    points: _Maps = {}
+    for source in sources:
+        tensors = memory_map(resolve(_points_name(source)))
+        targets, starts, counts = np.unique(tensors["pair"], return_index=True, return_counts=True)
+        for target, start, count in zip(targets.tolist(), starts.tolist(), counts.tolist(), strict=True):
+            points[source, int(target)] = tensors["points"][start : start + count]
+    return points
 
 
 def memory_map(path: Path) -> dict[str, npt.NDArray[np.float32]]:
@@ -179,3 +212,7 @@ def _from_name(index: int) -> str:
 
 def _pairs_name(index: int) -> str:
     return f"maps/pairs/{index:03d}.safetensors"
+
+
+def _points_name(index: int) -> str:
+    return f"maps/points/{index:03d}.safetensors"

@@ -45,7 +45,10 @@ class TransferredPoints(Schema):
     """The points in one target, in the order of the request."""
 
     target: ImageId | Literal["atlas"]
-    points: list[Point | None] = Field(description="null where the result holds no correspondence.")
+    points: list[Point | None] = Field(
+        description="null where the result holds no correspondence. Where it holds places of queried points only, a "
+        "point takes that of the nearest one within a hundredth of the source's longer side."
+    )
     confidence: list[float] = Field(description="In [0, 1]; 0 where there is no correspondence.")
     inside: list[bool] = Field(description="Whether the point lies within the target's frame.")
 
@@ -113,7 +116,7 @@ class CyclePck(Schema):
 
     length: int
     cycles: int = Field(description="All there are, or as many as were drawn.")
-    points: int = Field(description="Keypoints visible in all images of their cycle.")
+    points: int = Field(description="Keypoints visible in all images of their cycle, and looked for in each.")
     pck: list[CyclePckRow]
 
 
@@ -154,11 +157,14 @@ class AzimuthRow(Schema):
 
 
 class EvaluationResponse(Schema):
-    """PCK over the ordered pairs of the given images; those of which the result has no map are left out."""
+    """PCK over the ordered pairs of the given images; what the result was never asked for is left out.
+
+    That is, pairs of which it has neither a map nor points, and where it has points only, keypoints near none of them.
+    """
 
     pairs: int
     points: int
-    missing: int = Field(description="Keypoints without a correspondence; counted as wrong.")
+    missing: int = Field(description="Keypoints that were looked for and not found; counted as wrong.")
     median_error_px: float | None
     pck: list[PckRow]
     cycles: list[CyclePck] = Field(default=[], description="In the order asked for.")

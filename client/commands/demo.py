@@ -61,5 +61,7 @@ def scores_table(outcome: DemoOutcome) -> Table:
 
 
 def value_text(value: JsonValue) -> str:
-    """Write a figure with three places."""
+    """Write a figure with three places, and null as what it means."""
+    if value is None:
+        return "unknown"
     return f"{value:.3f}" if isinstance(value, float) else str(value)

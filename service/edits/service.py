@@ -57,7 +57,8 @@ def create_edit(services: Services, job_id: str, form: ReceivedForm) -> MadeEdit
     All pictures are stored before the edit is known; on any error none is left. It takes long, but no transaction.
 
     Raises:
-        ProblemError: no result, a specification or a layer that does not fit it, or too many pixels to make.
+        ProblemError: no result, a specification or a layer that does not fit it, no maps to carry it by, or too many
+            pixels to make.
         StorageFullError: no space for the pictures.
     """
     spec, file = read_spec(form), only_layer(form)
@@ -155,6 +156,8 @@ def _resolve(result: OpenResult, spec: EditSpec) -> _Request:
         named = enumerate(spec.targets)
         wanted = {frames.get(name, json_pointer("spec", "targets", index)).index for index, name in named}
         images = [image for image in images if image.index in wanted]
+    for image in images:
+        frames.require_map(frames.get(image.id, ""), source, json_pointer("spec", "image"))
     resolved = spec.model_copy(update={"targets": [image.id for image in images]})
     return _Request(resolved, source, images)
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alignment.atlas import Atlas
+from alignment.pairwise import PairwiseMaps
 from alignment.sampling import ImageSize
 from api_schemas.problems import FieldError
 from api_schemas.queries import Coordinates
@@ -64,6 +65,22 @@ class Frames:
         """Return all images but the source."""
         names = [image.id for image in self._result.manifest.images if image.index != source.index]
         return [self.get(name, "/targets") for name in names]
+
+    def require_map(self, source: Frame, target: Frame, pointer: str) -> None:
+        """Refuse what needs a map at every place of the source where the result knows single points only.
+
+        Raises:
+            ProblemError: it does.
+        """
+        form = self._result.form
+        if source.index is None or target.index is None or not isinstance(form, PairwiseMaps):
+            return
+        if form.is_points_only(source.index, target.index):
+            detail = (
+                f"from image {source.name} to image {target.name} the result holds points only, and this needs a "
+                "dense map; ask `transfer` for the points, or submit again with a `grid` on the first of the two images"
+            )
+            raise faulty(CAPABILITY_MISSING, pointer, "points-only", detail)
 
     def _atlas(self, pointer: str) -> Frame:
         if not isinstance(self._result.form, Atlas):

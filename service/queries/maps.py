@@ -24,11 +24,12 @@ def pair_map(services: Services, job_id: str, source: str, target: str, max_side
         max_side: cells along the longer side of the source; None for the grid on which the maps are stored.
 
     Raises:
-        ProblemError: no result, no such image, or no atlas.
+        ProblemError: no result, no such image, no atlas, or no map but points.
     """
     result = services.open_results.get(find_succeeded_job(services, job_id))
     frames = Frames(result)
     start, goal = _find(frames, source, "source"), _find(frames, target, "target")
+    frames.require_map(start, goal, "target")
     shape = None if max_side is None else _cells(start, max_side)
     found = map_between(result.form, source=start.index, target=goal.index, shape=shape)
     about = {

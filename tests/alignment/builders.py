@@ -52,3 +52,20 @@ def affine_pairs() -> PairwiseMaps:
             maps[i, j] = apply(TO_IMAGE[j], apply(invert(TO_IMAGE[i]), centres)).astype(np.float32)
     confidence = {pair: np.full(field.shape[:2], 0.5, dtype=np.float32) for pair, field in maps.items()}
     return PairwiseMaps(images=SIZES, maps=maps, confidence=confidence)
+
+
+QUERIED = np.array([[0.2, 0.3], [0.5, 0.5], [0.9, 0.1], [0.7, 0.8]])
+"""Canonical places of the points that `queried_points` looks for."""
+
+
+def queried_points() -> PairwiseMaps:
+    """Four points of the first image in both others, the last one not found in the third, and back from the second."""
+    points = {(0, 1): found_places(0, 1), (0, 2): found_places(0, 2), (1, 0): found_places(1, 0)}
+    points[0, 2][3, 2:] = (np.nan, np.nan, 0)
+    return PairwiseMaps(images=SIZES, maps={}, confidence={}, points=points)
+
+
+def found_places(source: int, target: int) -> npt.NDArray[np.float32]:
+    """Rows (4, 5) of points that were found where they are."""
+    places = [apply(TO_IMAGE[index], QUERIED) for index in (source, target)]
+    return np.column_stack([*places, [0.9, 0.8, 0.7, 0.6]]).astype(np.float32)

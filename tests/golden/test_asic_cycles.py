@@ -22,7 +22,7 @@ def test_two_cycles_of_three_images() -> None:
         2: AnnotatedImage(np.array([[10.0, 50, 1], [20, 60, 0]]), side_px=40),
     }
     stops = walked(form, annotated, CYCLES)
-    assert stops.visible.swapaxes(0, 1).reshape(4, 2).tolist() == [[1, 1], [1, 0], [1, 1], [1, 0]]
+    assert stops.counted.swapaxes(0, 1).reshape(4, 2).tolist() == [[1, 1], [1, 0], [1, 1], [1, 0]]
     np.testing.assert_allclose(stops.errors[0, 1], 0.3, atol=1e-5)
     for alpha in np.arange(1, 11) / 100:
-        assert round((stops.errors[stops.visible] <= alpha).mean(), 7) == 0.6666667
+        assert round((stops.errors[stops.counted] <= alpha).mean(), 7) == 0.6666667

@@ -35,6 +35,7 @@ _PICTURES = {
     "pictures/canonical_grid_learned": ArtifactKind.CANONICAL_GRID,
     "pictures/canonical_parts": ArtifactKind.PARTS,
 }
+_PICTURE_FOLDERS = {"pictures/heat_maps/": ArtifactKind.HEAT_MAPS}
 IMAGE_PICTURES = {
     "congealed_mask": ArtifactKind.CONGEALED_MASK,
     "congealed_pca": ArtifactKind.CONGEALED_PCA,
@@ -42,6 +43,7 @@ IMAGE_PICTURES = {
     "image_saliency": ArtifactKind.IMAGE_SALIENCY,
     "canonical_colours": ArtifactKind.CANONICAL_COLOURS,
     "parts": ArtifactKind.PARTS,
+    "points": ArtifactKind.POINTS,
 }
 TENSORS = {
     "atlas_features": StoredTensor(ArtifactKind.ATLAS_FEATURES, ("channel", "y", "x"), "unit vector", np.float16),
@@ -57,6 +59,15 @@ TENSORS = {
     "part_features": StoredTensor(ArtifactKind.PART_FEATURES, ("part", "channel"), "feature", np.float32),
     "imd_matrix": StoredTensor(ArtifactKind.IMD_MATRIX, ("source", "target", "variant"), "distance", np.float32),
     "background_features": StoredTensor(ArtifactKind.PART_FEATURES, ("cluster", "channel"), "feature", np.float32),
+    "embeddings": StoredTensor(
+        ArtifactKind.EMBEDDINGS,
+        ("embedding", "round", "token", "channel"),
+        "input of the network's cross-attention",
+        np.float32,
+    ),
+    "loss_curves": StoredTensor(
+        ArtifactKind.TRAINING_CURVE, ("embedding", "round", "step"), "loss; NaN after the end", np.float32
+    ),
 }
 IMAGE_TENSORS = {
     "residual_flow": StoredTensor(
@@ -80,6 +91,12 @@ IMAGE_TENSORS = {
         "picture; NaN where it was not chosen",
         np.float32,
     ),
+    "heat_maps": StoredTensor(
+        ArtifactKind.HEAT_MAPS,
+        ("query", "y", "x"),
+        "attention in [0, 1]; NaN where it was not asked for",
+        np.float16,
+    ),
 }
 
 
@@ -89,10 +106,15 @@ DOCUMENTS = {
     "pose_prediction": ArtifactKind.POSE_PREDICTION,
     "pck_report": ArtifactKind.PCK_REPORT,
     "adapter/config": ArtifactKind.ADAPTER_CONFIG,
+    "matches": ArtifactKind.MATCHES,
+    "embeddings_info": ArtifactKind.EMBEDDINGS_INFO,
 }
 BUNDLES = {"adapter/weights": ArtifactKind.ADAPTER}
 
 
 def picture_kind(name: str) -> ArtifactKind:
-    """What a picture of the whole set is; the atlas in colours if nothing else is known of it."""
+    """What a picture of the whole set is, by its name or its folder; the atlas in colours if neither is known."""
+    for folder, kind in _PICTURE_FOLDERS.items():
+        if name.startswith(folder):
+            return kind
     return _PICTURES.get(name, ArtifactKind.ATLAS_RGB)

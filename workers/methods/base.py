@@ -27,6 +27,10 @@ class UnfitImagesError(ValueError):
     """Nothing can be told of these images, whatever the computer does; the message says of which, and what to do."""
 
 
+class OtherWeightsError(ValueError):
+    """A result that shall be extended was made with other weights than those at hand; the message names both."""
+
+
 @dataclass(frozen=True)
 class Annotation:
     """What is known of an image; see `api_schemas.annotations.model.ImageAnnotation`."""
@@ -103,6 +107,12 @@ class BaseResult:
     """As in `MethodResult.tensors`."""
     scores: Sequence[Mapping[str, JsonValue]]
     """As in `MethodResult.scores`."""
+    backbone_identity: str | None = None
+    """As in `MethodResult.backbone_identity`."""
+    documents: Mapping[str, JsonValue] = field(default_factory=dict)
+    """As in `MethodResult.documents`."""
+    image_tensors: Mapping[str, Sequence[npt.NDArray[np.float32]]] = field(default_factory=dict)
+    """As in `MethodResult.image_tensors`, of the precision in which they are stored, read-only and memory-mapped."""
 
 
 class Method(ABC, Generic[P]):

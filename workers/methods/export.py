@@ -14,6 +14,7 @@ from PIL import Image
 from pydantic import JsonValue
 
 from alignment.atlas import Atlas
+from alignment.pairwise import PairwiseMaps
 from alignment.self_check import self_check
 from alignment.storage_format import describe, write_form, write_tensors
 from api_schemas.manifest import ArtifactDraft, ArtifactKind
@@ -27,13 +28,15 @@ from workers.methods.artifact_table import (
     picture_kind,
 )
 from workers.methods.base import InputImage, MethodResult
-from workers.rendering.congealed import Warped, average, congealed, on_background
-from workers.rendering.contact_sheet import TILE_GREY, Tile, contact_sheet
+from workers.rendering.asked_points import asked_points
+from workers.rendering.congealed import Warped, average, congealed, frame_image, on_background
+from workers.rendering.contact_sheet import TILE_GREY, Tile, contact_sheet, layout
 
 CONGEALED_SIDE = 256
 PNG = "image/png"
 JSON = "application/json"
 _PNG_LEVEL = 4
+Rgb = npt.NDArray[np.uint8]
 _T = TypeVar("_T")
 
 
@@ -95,37 +98,58 @@ def _write_pictures(result: MethodResult, folder: Path) -> list[ArtifactDraft]:
 
 def _write_views(result: MethodResult, images: Sequence[InputImage], folder: Path) -> list[ArtifactDraft]:
     """Each picture in the common frame (for an atlas), and the contact sheet."""
-    views = congealed(result.form, [image.rgb for image in images], CONGEALED_SIDE)
+    form = result.form
+    if isinstance(form, PairwiseMaps) and not form.maps and any(map(len, form.points.values())):
+        return [_write_sheet(_points_sheet(form, result, images), folder)]
+    views = congealed(form, [image.rgb for image in images], CONGEALED_SIDE)
     drafts = []
-    if isinstance(result.form, Atlas):
+    if isinstance(form, Atlas):
         for index, view in enumerate(views):
             name = f"pictures/congealed/{index:03d}.png"
             drafts.append(_write_rgba(view, name, ArtifactKind.CONGEALED_IMAGE, folder, index))
-    sheet = _sheet(result, images, views)
-    return [*drafts, _write_png(sheet, "pictures/contact_sheet.png", ArtifactKind.CONTACT_SHEET, folder)]
+    return [*drafts, _write_sheet(_views_sheet(result, images, views), folder)]
 
 
-def _sheet(result: MethodResult, images: Sequence[InputImage], views: list[Warped]) -> npt.NDArray[np.uint8]:
-    with_atlas = isinstance(result.form, Atlas)
-    frame = "joint atlas" if with_atlas else f"frame of {images[0].name}"
-    scores = result.scores or [{}] * len(images)
-    tiles = [
-        Tile(
-            image.rgb,
-            on_background(view, TILE_GREY),
-            image.name,
-            mirrored=bool(score.get("mirrored")),
-            outlier=bool(score.get("outlier")),
-        )
-        for image, view, score in zip(images, views, scores, strict=True)
-    ]
+def _views_sheet(result: MethodResult, images: Sequence[InputImage], views: list[Warped]) -> Rgb:
+    form = result.form
+    frame = "joint atlas" if isinstance(form, Atlas) else f"frame of {images[frame_image(form)].name}"
+    tiles = _tiles(result, images, [on_background(view, TILE_GREY) for view in views])
     kept = [view for view, tile in zip(views, tiles, strict=True) if not tile.outlier] or views
     return contact_sheet(
         tiles,
         on_background(average(kept), TILE_GREY),
         title=f"{len(images)} images, aligned to the {frame}   ({result.backbone})",
-        aligned_label="congealed" if with_atlas else "warped",
+        aligned_label="congealed" if isinstance(form, Atlas) else "warped",
     )
+
+
+def _points_sheet(form: PairwiseMaps, result: MethodResult, images: Sequence[InputImage]) -> Rgb:
+    asked = asked_points(form)
+    plan = layout(len(images))
+    source = images[asked.source]
+    drawn = [asked.drawn_on(image.rgb, index, plan.tile) for index, image in enumerate(images)]
+    count = len(asked.points)
+    points = "1 point" if count == 1 else f"{count} points"
+    return contact_sheet(
+        _tiles(result, images, drawn),
+        asked.drawn_on(source.rgb, asked.source, plan.panel),
+        title=f"{len(images)} images, {points} of {source.name} looked for in the others   ({result.backbone})",
+        aligned_label="points",
+        panel_label="points asked for",
+    )
+
+
+def _tiles(result: MethodResult, images: Sequence[InputImage], lower: Sequence[Rgb]) -> list[Tile]:
+    """Each image above, and what stands below it."""
+    scores = result.scores or [{}] * len(images)
+    return [
+        Tile(image.rgb, picture, image.name, mirrored=bool(score.get("mirrored")), outlier=bool(score.get("outlier")))
+        for image, picture, score in zip(images, lower, scores, strict=True)
+    ]
+
+
+def _write_sheet(sheet: Rgb, folder: Path) -> ArtifactDraft:
+    return _write_png(sheet, "pictures/contact_sheet.png", ArtifactKind.CONTACT_SHEET, folder)
 
 
 def _write_tensors(result: MethodResult, folder: Path) -> list[ArtifactDraft]:
@@ -182,9 +206,7 @@ def _write_scores(result: MethodResult, images: Sequence[InputImage], folder: Pa
     return [_write_json(content | {"images": rows}, "transforms.json", ArtifactKind.TRANSFORMS, folder)]
 
 
-def _write_png(
-    pixels: npt.NDArray[np.uint8], name: str, kind: ArtifactKind, folder: Path, *indices: int
-) -> ArtifactDraft:
+def _write_png(pixels: Rgb, name: str, kind: ArtifactKind, folder: Path, *indices: int) -> ArtifactDraft:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, compress_level=_PNG_LEVEL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,7 @@ class Warped:
 
 
 def congealed(form: Form, pictures: list[Rgb], side: int) -> list[Warped]:
-    """See every picture in the common frame: the atlas, or the first image for pairwise maps.
+    """See every picture in the common frame: the atlas, or for pairwise maps the image of `frame_image`.
 
     Args:
         form: the result.
@@ -43,18 +44,24 @@ def congealed(form: Form, pictures: list[Rgb], side: int) -> list[Warped]:
     if isinstance(form, Atlas):
         maps = [resized_map(array, side, side) for array in form.from_canonical]
         return [warp_picture(picture, array) for picture, array in zip(pictures, maps, strict=True)]
-    return _seen_by_first(form, pictures, side)
+    frame = frame_image(form)
+    return [_seen_by(form, frame, other, picture, side) for other, picture in enumerate(pictures)]
 
 
-def _seen_by_first(form: PairwiseMaps, pictures: list[Rgb], side: int) -> list[Warped]:
-    """The first picture as it is, the others through its maps; where confidence is low they fade."""
-    height, width = fitted(form.images[0], side)
-    views = [warp_picture(pictures[0], cell_centres(height, width, form.images[0].extent))]
-    for other in range(1, len(pictures)):
-        view = warp_picture(pictures[other], resized_map(form.places(0, other), height, width))
-        trust = resized_map(form.trust(0, other)[..., None], height, width)[..., 0]
-        views.append(Warped(view.rgb, view.seen * np.sqrt(trust.clip(0, 1))))
-    return views
+def frame_image(form: PairwiseMaps) -> int:
+    """Return the image in whose frame the others are seen: that from which most maps start, the first of several."""
+    starts = Counter(source for source, _ in form.maps)
+    return max(range(len(form.images)), key=lambda index: starts[index])
+
+
+def _seen_by(form: PairwiseMaps, frame: int, other: int, picture: Rgb, side: int) -> Warped:
+    """A picture through the map from the frame's image, faded where confidence is low; that image as it is."""
+    height, width = fitted(form.images[frame], side)
+    if other == frame:
+        return warp_picture(picture, cell_centres(height, width, form.images[frame].extent))
+    view = warp_picture(picture, resized_map(form.places(frame, other), height, width))
+    trust = resized_map(form.trust(frame, other)[..., None], height, width)[..., 0]
+    return Warped(view.rgb, view.seen * np.sqrt(trust.clip(0, 1)))
 
 
 def warp_picture(rgb: Rgb, points: Points) -> Warped:

@@ -1,4 +1,4 @@
-"""One picture of the whole result: the originals, below each how it looks aligned, and the average of all."""
+"""One picture of the whole result: the originals, below each how it looks aligned, and a large picture beside them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Layout:
 
     @property
     def panel(self) -> int:
-        """Side of the average's picture."""
+        """Side of the large picture."""
         two_rows = 2 * self.tile + _GAP
         return max(two_rows, _MIN_PANEL) if self.bands > 1 else two_rows
 
@@ -90,14 +90,17 @@ def layout(count: int) -> Layout:
     return Layout(columns, bands, tile)
 
 
-def contact_sheet(tiles: Sequence[Tile], average: Rgb, *, title: str, aligned_label: str) -> Rgb:
+def contact_sheet(
+    tiles: Sequence[Tile], panel: Rgb, *, title: str, aligned_label: str, panel_label: str | None = None
+) -> Rgb:
     """Draw the sheet. Outliers stand in a red frame; they and mirrored images are called so.
 
     Args:
         tiles: the images in order; names are shortened to fit.
-        average: mean (H, W, 3) of the aligned images, outliers left out.
+        panel: the large picture (H, W, 3) at the right: the mean of the aligned images, outliers left out.
         title: headline.
         aligned_label: what the lower rows show, one word.
+        panel_label: what `panel` shows, where it is not that mean.
 
     Returns:
         (H, W, 3).
@@ -105,7 +108,9 @@ def contact_sheet(tiles: Sequence[Tile], average: Rgb, *, title: str, aligned_la
     plan = layout(len(tiles))
     sheet = Image.new("RGB", (plan.width, plan.height), PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((_MARGIN, _HEADER / 2 + 2), title, fill=INK, font=ImageFont.load_default(24), anchor="lm")
+    font = ImageFont.load_default(24)
+    headline = shortened(draw, title, plan.width - 2 * _MARGIN, font)
+    draw.text((_MARGIN, _HEADER / 2 + 2), headline, fill=INK, font=font, anchor="lm")
     _draw_row_labels(sheet, plan, aligned_label)
     for index, tile in enumerate(tiles):
         x, y = plan.corner(index)
@@ -115,14 +120,15 @@ def contact_sheet(tiles: Sequence[Tile], average: Rgb, *, title: str, aligned_la
         if tile.outlier:
             corners = [(x, y), (x + plan.tile - 1, y + 2 * plan.tile + _GAP - 1)]
             draw.rectangle(corners, outline=ALARM, width=_FRAME)
-    left_out = sum(tile.outlier for tile in tiles)
-    caption = f"average without {_counted(left_out)}" if 0 < left_out < len(tiles) else "average of all"
-    _draw_average(sheet, draw, plan, average, caption)
+    _draw_panel(sheet, draw, plan, panel, panel_label or _average_label(tiles))
     return np.array(sheet)
 
 
-def _counted(outliers: int) -> str:
-    return "the outlier" if outliers == 1 else f"the {outliers} outliers"
+def _average_label(tiles: Sequence[Tile]) -> str:
+    outliers = sum(tile.outlier for tile in tiles)
+    if outliers in (0, len(tiles)):
+        return "average of all"
+    return "average without " + ("the outlier" if outliers == 1 else f"the {outliers} outliers")
 
 
 def _draw_caption(draw: ImageDraw.ImageDraw, place: tuple[int, int], label: str, tile: Tile, width: int) -> None:
@@ -133,14 +139,15 @@ def _draw_caption(draw: ImageDraw.ImageDraw, place: tuple[int, int], label: str,
         colour = ALARM if tile.outlier else INK
         draw.text((place[0] + width, place[1]), tile.remarks, fill=colour, font=font, anchor="rs")
         room -= math.ceil(draw.textlength(tile.remarks, font=font)) + _GAP
-    draw.text(place, _shortened(draw, label, room, font), fill=FAINT, font=font, anchor="ls")
+    draw.text(place, shortened(draw, label, room, font), fill=FAINT, font=font, anchor="ls")
 
 
-def _draw_average(sheet: Image.Image, draw: ImageDraw.ImageDraw, plan: Layout, average: Rgb, caption: str) -> None:
+def _draw_panel(sheet: Image.Image, draw: ImageDraw.ImageDraw, plan: Layout, panel: Rgb, label: str) -> None:
     x = plan.width - _MARGIN - plan.panel
     y = _HEADER + _CAPTION
-    draw.text((x, y - 6), caption, fill=INK, font=ImageFont.load_default(14), anchor="ls")
-    _place(sheet, average, (x, y), plan.panel)
+    font = ImageFont.load_default(14)
+    draw.text((x, y - 6), shortened(draw, label, plan.panel, font), fill=INK, font=font, anchor="ls")
+    _place(sheet, panel, (x, y), plan.panel)
 
 
 def _draw_row_labels(sheet: Image.Image, plan: Layout, aligned_label: str) -> None:
@@ -171,10 +178,10 @@ def _place(sheet: Image.Image, rgb: Rgb, corner: tuple[int, int], tile: int) -> 
     sheet.paste(picture, (corner[0] + (tile - size[0]) // 2, corner[1] + (tile - size[1]) // 2))
 
 
-def _shortened(
+def shortened(
     draw: ImageDraw.ImageDraw, text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
 ) -> str:
-    """Cut a label in its middle until it fits, so that both its beginning and its end can be read."""
+    """Cut a text in its middle until it is `width` pixels wide, so that its beginning and its end can be read."""
     if draw.textlength(text, font=font) <= width:
         return text
     kept = len(text) - 1

@@ -12,7 +12,8 @@ from alignment.sampling import ImageSize, cell_centres
 from api_schemas.manifest import ArtifactKind, Tensor
 from workers.methods.base import InputImage, MethodResult
 from workers.methods.export import Exported, export
-from workers.rendering.contact_sheet import ALARM
+from workers.rendering.asked_points import asked_points
+from workers.rendering.contact_sheet import ALARM, layout
 
 
 def images() -> list[InputImage]:
@@ -134,6 +135,71 @@ def test_pairwise_folder_has_maps_and_a_sheet_but_no_congealed_images(tmp_path: 
     exported = export(MethodResult(form=pairs(), backbone="b"), images(), tmp_path)
     kinds = {draft.kind for draft, _ in exported.artifacts}
     assert kinds == {ArtifactKind.PAIR_MAPS, ArtifactKind.CONTACT_SHEET, ArtifactKind.SELF_CHECK}
+
+
+def test_heat_maps_points_and_embeddings_are_called_so(tmp_path: Path) -> None:
+    result = MethodResult(
+        form=pairs(),
+        backbone="b",
+        pictures={"pictures/heat_maps/query_000": np.zeros((8, 8, 3), np.uint8)},
+        image_pictures={"points": [np.zeros((8, 8, 3), np.uint8)] * 3},
+        tensors={"embeddings": np.zeros((1, 1, 77, 8), np.float32), "loss_curves": np.zeros((1, 1, 5), np.float32)},
+        image_tensors={"heat_maps": [np.full((2, 4, 4), np.nan, np.float32)] * 3},
+        documents={"matches": [], "embeddings_info": {}},
+    )
+    exported = export(result, images(), tmp_path)
+    kinds = {draft.name: draft.kind for draft, _ in exported.artifacts}
+    assert kinds["pictures/heat_maps/query_000.png"] is ArtifactKind.HEAT_MAPS
+    assert kinds["pictures/points/002.png"] is ArtifactKind.POINTS
+    assert kinds["embeddings.safetensors"] is ArtifactKind.EMBEDDINGS
+    assert kinds["loss_curves.safetensors"] is ArtifactKind.TRAINING_CURVE
+    assert kinds["tensors/heat_maps/001.safetensors"] is ArtifactKind.HEAT_MAPS
+    assert (kinds["matches.json"], kinds["embeddings_info.json"]) == (
+        ArtifactKind.MATCHES,
+        ArtifactKind.EMBEDDINGS_INFO,
+    )
+    assert tensor_of(exported, "embeddings.safetensors").axes == ["embedding", "round", "token", "channel"]
+    heat = tensor_of(exported, "tensors/heat_maps/001.safetensors")
+    assert (heat.dtype, heat.axes) == ("F16", ["query", "y", "x"])
+
+
+def points_only(source: int) -> PairwiseMaps:
+    queries = np.array([[20, 30], [60, 45]], dtype=np.float32)
+    row = np.column_stack([queries, queries[::-1], [1.0, 0.5]]).astype(np.float32)
+    keys = [(source, other) for other in range(3) if other != source]
+    return PairwiseMaps((ImageSize(80, 60),) * 3, {}, {}, dict.fromkeys(keys, row))
+
+
+@pytest.mark.parametrize("source", [0, 2])
+def test_sheet_of_queried_points_shows_them_on_every_picture(source: int, tmp_path: Path) -> None:
+    grey = [InputImage(f"{n}.png", np.full((60, 80, 3), 90 + 20 * n, dtype=np.uint8)) for n in range(3)]
+    export(MethodResult(form=points_only(source), backbone="b"), grey, tmp_path)
+    with Image.open(tmp_path / "pictures/contact_sheet.png") as picture:
+        drawn = np.asarray(picture)
+    plan = layout(3)
+    colours = asked_points(points_only(source)).colours
+    for index in range(3):
+        x, y = plan.corner(index)
+        first = drawn[y + plan.tile + 8 + plan.tile // 2, x + plan.tile // 4].astype(int)
+        assert (np.abs(first - colours[0]).max() < 40) == (index == source)
+        assert (drawn[y + plan.tile // 2, x + plan.tile // 2] == 90 + 20 * index).all()
+    panel = drawn[86:, plan.width - plan.panel - 28 : -28].astype(int)
+    assert np.abs(panel - colours[1]).max(axis=-1).min() < 20
+
+
+def test_sheet_of_one_way_maps_is_in_the_frame_of_their_source(tmp_path: Path) -> None:
+    shades = [InputImage(f"{n}.png", np.full((60, 80, 3), 90 + 40 * n, dtype=np.uint8)) for n in range(3)]
+    dense = pairs()
+    kept = {pair: dense.maps[pair] for pair in [(2, 0), (2, 1)]}
+    form = PairwiseMaps(dense.images, kept, {pair: dense.confidence[pair] for pair in kept})
+    export(MethodResult(form=form, backbone="b"), shades, tmp_path)
+    with Image.open(tmp_path / "pictures/contact_sheet.png") as picture:
+        drawn = np.asarray(picture)
+    plan = layout(3)
+    for index in range(3):
+        x, y = plan.corner(index)
+        below = drawn[y + plan.tile + 8 + plan.tile // 2, x + plan.tile // 2]
+        assert np.abs(below.astype(int) - (90 + 40 * index)).max() <= 1
 
 
 def test_tensor_without_a_kind_is_refused(tmp_path: Path) -> None:

@@ -1,8 +1,18 @@
 import numpy as np
 import pytest
 
+from alignment.pairwise import PairwiseMaps
 from alignment.sampling import ImageSize, cell_centres
-from workers.rendering.congealed import Warped, average, fitted, on_background, resized_map, warp_picture
+from workers.rendering.congealed import (
+    Warped,
+    average,
+    congealed,
+    fitted,
+    frame_image,
+    on_background,
+    resized_map,
+    warp_picture,
+)
 
 SIZE = ImageSize(40, 30)
 
@@ -66,3 +76,26 @@ def test_average_counts_only_what_is_seen() -> None:
 def test_fitted_keeps_the_aspect() -> None:
     assert fitted(ImageSize(400, 300), 256) == (192, 256)
     assert fitted(ImageSize(3, 1000), 256) == (256, 1)
+
+
+def pairs(*keys: tuple[int, int]) -> PairwiseMaps:
+    own = cell_centres(15, 20, SIZE.extent).astype(np.float32)
+    return PairwiseMaps((SIZE,) * 3, dict.fromkeys(keys, own), {key: np.ones((15, 20)) for key in keys})
+
+
+def test_frame_is_the_image_that_most_maps_start_from() -> None:
+    assert frame_image(pairs((2, 0), (2, 1))) == 2
+    assert frame_image(pairs((0, 1), (1, 0), (1, 2))) == 1
+    assert frame_image(pairs((2, 0), (1, 0))) == 1
+    assert frame_image(pairs(*[(i, j) for i in range(3) for j in range(3) if i != j])) == 0
+    assert frame_image(pairs()) == 0
+
+
+def test_one_way_maps_show_the_others_in_the_frame_of_their_source() -> None:
+    dark, light = np.zeros_like(ramp()), np.full_like(ramp(), 200)
+    views = congealed(pairs((2, 0)), [light, dark, ramp()], 40)
+    assert np.abs(views[2].rgb * 255 - ramp()).max() < 0.01
+    assert views[2].seen.min() == 1
+    assert np.abs(views[0].rgb * 255 - 200).max() < 0.01
+    assert views[0].seen.min() == 1
+    assert views[1].seen.max() == 0

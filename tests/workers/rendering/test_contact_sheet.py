@@ -81,3 +81,18 @@ def test_average_says_whom_it_leaves_out() -> None:
     shown = [sheet(5, outliers=outliers)[caption] for outliers in ((), (3,), (3, 4))]
     assert (shown[0] != shown[1]).any()
     assert (shown[1] != shown[2]).any()
+
+
+def test_panel_shows_its_picture_under_the_given_label() -> None:
+    tiles = [tile(n) for n in range(5)]
+    plan = layout(5)
+    x = plan.width - plan.panel - 28
+    drawn = contact_sheet(tiles, picture(77, 32, 32), title="t", aligned_label="points", panel_label="points asked for")
+    assert (drawn[86 : 86 + plan.panel, x : x + plan.panel] == 77).all()
+    assert (drawn[64:85, x : x + plan.panel] != sheet(5)[64:85, x : x + plan.panel]).any()
+
+
+def test_long_title_ends_before_the_margin() -> None:
+    drawn = contact_sheet([tile(0)], picture(250), title="a very long title " * 9, aligned_label="warped")
+    assert (drawn[:60, -28:] == PAPER).all()
+    assert (drawn[:60] != PAPER).any()
