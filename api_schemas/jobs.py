@@ -193,6 +193,9 @@ class JobValidation(Schema):
     method_version: str
     params: dict[str, JsonValue] = Field(description="All parameters, resolved.")
     images: int
+    work_tflop: float | None = Field(
+        description="Work that the job is estimated to cost, in 10^12 operations; null where the method does not know."
+    )
     annotations: Annotations | None = Field(
         description="What is known of the images, by their ids, with everything that was told from names filled in: "
         "look at `mirror_pairs` and `groups` before submitting."

@@ -3,8 +3,7 @@
 import resource
 import sys
 
-from pydantic import ValidationError
-
+from api_schemas.weights import weights_catalogue
 from service.app import create_app
 from service.log_setup import configure_logging
 from service.server import Server
@@ -17,7 +16,8 @@ def main() -> None:
     """Serve until a signal ends the process."""
     try:
         settings = ServiceSettings()
-    except ValidationError as error:
+        weights_catalogue()
+    except ValueError as error:
         sys.exit(f"the settings do not fit: {error}")
     configure_logging(settings)
     _raise_open_file_limit()

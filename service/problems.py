@@ -43,6 +43,7 @@ EDIT_TOO_LARGE = ProblemKind("edit-too-large", 413, "The results of the edit wou
 IMAGE_TOO_LARGE = ProblemKind("image-too-large", 413, "An image is too large")
 TOO_MANY_IMAGES = ProblemKind("too-many-images", 413, "There are too many images")
 TOO_MUCH_MEMORY = ProblemKind("too-much-memory", 413, "The job would need too much memory")
+TOO_MUCH_WORK = ProblemKind("too-much-work", 413, "The job would cost too much work")
 UNSUPPORTED_MEDIA_TYPE = ProblemKind("unsupported-media-type", 415, "The media type of the request is not taken here")
 RANGE_NOT_SATISFIABLE = ProblemKind("range-not-satisfiable", 416, "The range lies outside the content")
 ANNOTATIONS_MISMATCH = ProblemKind("annotations-mismatch", 422, "The annotations do not fit the images or the method")

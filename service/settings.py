@@ -30,6 +30,9 @@ class ServiceSettings(StorageSettings):
     max_job_bytes: int = Field(
         default=16 * GIBIBYTE, ge=1, description="Most memory that a job may be estimated to need, in bytes."
     )
+    max_job_tflop: float = Field(
+        default=1_000_000, gt=0, description="Most work that a job may be estimated to cost, in 10^12 operations."
+    )
     max_edit_pixels: int = Field(default=50_000_000, ge=1, description="Most pixels of the results of one edit.")
 
     max_wait_s: int = Field(default=60, ge=0, description="Longest wait that `Prefer: wait` is granted.")

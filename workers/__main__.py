@@ -6,8 +6,8 @@ import threading
 from functools import partial
 
 import structlog
-from pydantic import ValidationError
 
+from api_schemas.weights import weights_catalogue
 from storage.blobs.local import LocalBlobStore
 from storage.broker import wake
 from storage.database.session import Database
@@ -36,7 +36,8 @@ def main() -> int:
     configure_logging()
     try:
         settings = WorkerSettings()
-    except ValidationError as error:
+        weights_catalogue()
+    except ValueError as error:
         log.error("the settings do not fit", error=str(error))
         return WRONG_SETTINGS
     try:

@@ -2,18 +2,17 @@
 
 import errno
 
-import torch
-
 from api_schemas.jobs import JobError
-from workers.backbones.weights.errors import WeightsError
-from workers.methods.base import UnfitImagesError
+from workers.backbones.weights.errors import MissingWeightsError, WeightsError
+from workers.memory import is_out_of_memory
+from workers.methods.base import OtherWeightsError, UnfitImagesError
 
 MAX_DETAIL = 1000
 
 
 def describe_failure(error: Exception) -> JobError:
     """Turn whatever a method raised into a job's error."""
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return JobError(
             code="out-of-memory",
             title="The worker ran out of memory",
@@ -28,11 +27,19 @@ def describe_failure(error: Exception) -> JobError:
             retryable=True,
         )
     if isinstance(error, WeightsError):
+        is_missing = isinstance(error, MissingWeightsError)
         return JobError(
-            code="weights-missing",
-            title="Weights are not at hand",
+            code="weights-missing" if is_missing else "weights-unusable",
+            title="Weights are not at hand" if is_missing else "The weights cannot be used",
             detail=_one_line(error),
             retryable=True,
+        )
+    if isinstance(error, OtherWeightsError):
+        return JobError(
+            code="other-weights",
+            title="The extended result was made with other weights",
+            detail=str(error)[:MAX_DETAIL],
+            retryable=False,
         )
     if isinstance(error, UnfitImagesError):
         return JobError(
@@ -44,12 +51,6 @@ def describe_failure(error: Exception) -> JobError:
     return JobError(
         code="method-error", title="The method failed on these images", detail=_one_line(error), retryable=False
     )
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def _one_line(error: Exception) -> str:

@@ -18,6 +18,7 @@ from api_schemas.weights import backbones_with, size_text, weights_catalogue, we
 from workers.backbones.weights.errors import HubRefusedError, HubUnreachableError, WeightsError
 from workers.backbones.weights.finding import entry_of, find_weights, places
 from workers.backbones.weights.pull import pull
+from workers.backbones.weights.strays import stray_text
 from workers.backbones.weights.verification import FileCheck, FileState, check_files
 from workers.settings import WorkerSettings
 
@@ -48,6 +49,7 @@ class ListedWeights(TypedDict):
     license: str
     source: str
     folder: str | None
+    remark: str | None
 
 
 class VerifiedFile(TypedDict):
@@ -105,6 +107,9 @@ def list_all(names: Iterable[str], weights_dir: Path | None, *, as_json: bool) -
             row["name"], ", ".join(row["backbones"]) or NO_BACKBONE, size, row["license"], where, row["source"]
         )
     out.print(table)
+    for row in rows:
+        if row["remark"]:
+            _say(f"{row['name']}: {row['remark']}")
     return ExitCode.OK
 
 
@@ -160,6 +165,7 @@ def _listed(name: str, weights_dir: Path | None) -> ListedWeights:
         license=entry.license,
         source=entry.hub,
         folder=str(folder) if folder else None,
+        remark=None if folder else stray_text(name, entry, weights_dir),
     )
 
 

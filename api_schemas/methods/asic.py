@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from api_schemas.backbones import BACKBONES, BackboneName, feature_bytes
+from api_schemas.backbones import BACKBONES, feature_bytes
 from api_schemas.base import Schema
 from api_schemas.manifest import ResultForm
 from api_schemas.methods.spec import MaskedParams, MethodSpec, Stage
@@ -103,9 +103,10 @@ class AsicParams(MaskedParams):
         """Name the perceptual network, where one is asked for."""
         return ("vgg16",) if self.preset != "draft" and self.reconstruction == "vgg16" else ()
 
-    def peak_bytes(self, images: int, backbone: BackboneName) -> int:
+    def peak_bytes(self, images: int) -> int:
         """Estimate the memory that a worker's process needs at most, from measurements with some room."""
         area = (self.working_size / _OFFICIAL_SIZE) ** 2
+        backbone = self.chosen_backbone
         features = feature_bytes(backbone, self.features, self.working_size)
         weights = sum(weights_catalogue()[name].bytes for name in BACKBONES[backbone].weights)
         pairs = images * min(images - 1, self.partners + 1) / 2

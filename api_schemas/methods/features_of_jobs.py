@@ -3,14 +3,14 @@
 from typing import TypeVar
 
 from api_schemas.backbones import FeatureOptions
-from api_schemas.methods.spec import MethodParams, Misfit
+from api_schemas.methods.spec import FeatureParams, MethodParams, Misfit
 
-P = TypeVar("P", bound=MethodParams)
+P = TypeVar("P", bound=FeatureParams)
 
 
 def with_features_of(params: P, job: MethodParams | None) -> P:
     """Take over the backbone and the feature options of a job where the parameters leave them open."""
-    if job is None:
+    if not isinstance(job, FeatureParams):
         return params
     backbone = job.backbone if params.backbone == "auto" else params.backbone
     if backbone != job.backbone:
@@ -20,9 +20,9 @@ def with_features_of(params: P, job: MethodParams | None) -> P:
     return params.model_copy(update={"backbone": backbone, "features": FeatureOptions(**options)})
 
 
-def feature_misfits(params: MethodParams, job: MethodParams | None, what: str) -> list[Misfit]:
+def feature_misfits(params: FeatureParams, job: MethodParams | None, what: str) -> list[Misfit]:
     """Find what of complete parameters differs from a job's; `what` of it does not fit then."""
-    if job is None:
+    if not isinstance(job, FeatureParams):
         return []
     if params.backbone != job.backbone:
         detail = f"{what} was made for backbone {job.backbone!r}, not for {params.backbone!r}; leave the backbone out"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from api_schemas.annotations.model import Annotations
-from api_schemas.backbones import BACKBONES, BYTES_PER_VALUE, EMBEDDED_BACKBONE, BackboneName
+from api_schemas.backbones import BACKBONES, BYTES_PER_VALUE, EMBEDDED_BACKBONE
 from api_schemas.base import JobId, Schema
 from api_schemas.keypoints.schema import KeypointSchema
 from api_schemas.manifest import ResultForm
@@ -165,12 +165,12 @@ class GeoAwareParams(MaskedParams):
             if isinstance(schema, KeypointSchema) and schema.permutation is None
         ]
 
-    def peak_bytes(self, images: int, backbone: BackboneName) -> int:
+    def peak_bytes(self, images: int) -> int:
         """Estimate the memory that a worker's process needs at most, from measurements with some room."""
-        info = BACKBONES[backbone]
+        info = BACKBONES[self.chosen_backbone]
         channels = info.channels + (_ADAPTED_CHANNELS if self.adapter else 0)
         features = BYTES_PER_VALUE * channels * self.grid**2
-        looks = len(self.variants_with(backbone))
+        looks = len(self.variants_with(self.chosen_backbone))
         weights = sum(weights_catalogue()[name].bytes for name in info.weights)
         pairs = images * (images - 1) if self.pairs is None else len(self.pairs)
         held = images * (features * (looks + 1) + _IMAGE_BYTES)

@@ -8,14 +8,14 @@ from typing import Literal, Self
 from pydantic import Field
 
 from api_schemas.annotations.model import Annotations, ImageAnnotation
-from api_schemas.backbones import BACKBONES, BYTES_PER_VALUE, BackboneName
+from api_schemas.backbones import BACKBONES, BYTES_PER_VALUE
 from api_schemas.base import JobId, Schema
 from api_schemas.image_sets import MAX_SET_IMAGES
 from api_schemas.keypoints.schema import KeypointName, KeypointSchema
 from api_schemas.manifest import ResultForm
 from api_schemas.methods.features_of_jobs import feature_misfits, with_features_of
 from api_schemas.methods.geo_aware import ADAPTER_METHOD
-from api_schemas.methods.spec import MethodParams, MethodSpec, Misfit, Stage, Use
+from api_schemas.methods.spec import FeatureParams, MethodParams, MethodSpec, Misfit, Stage, Use
 from api_schemas.weights import weights_catalogue
 
 Preset = Literal["compact", "official"]
@@ -68,7 +68,7 @@ class TrainingParams(Schema):
     )
 
 
-class GeoAwareAdapterParams(MethodParams):
+class GeoAwareAdapterParams(FeatureParams):
     """Learns from annotated images to tell look-alike parts apart; the adapter then serves `geo_aware`."""
 
     preset: Preset = Field(
@@ -144,9 +144,9 @@ class GeoAwareAdapterParams(MethodParams):
         """Channels of the result."""
         return self.training.width or _CHANNELS[self.preset]
 
-    def peak_bytes(self, images: int, backbone: BackboneName) -> int:
+    def peak_bytes(self, images: int) -> int:
         """Estimate the memory that a worker's process needs at most, from measurements with some room."""
-        info = BACKBONES[backbone]
+        info = BACKBONES[self.chosen_backbone]
         cells = BYTES_PER_VALUE * self.grid**2
         weights = sum(weights_catalogue()[name].bytes for name in info.weights)
         described = images * (info.channels * cells * 2 + self.width * cells + _IMAGE_BYTES)

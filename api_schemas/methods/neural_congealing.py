@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from api_schemas.backbones import BACKBONES, BYTES_PER_VALUE, BackboneName, feature_bytes
+from api_schemas.backbones import BACKBONES, BYTES_PER_VALUE, feature_bytes
 from api_schemas.base import Schema
 from api_schemas.manifest import ResultForm
 from api_schemas.methods.spec import MaskedParams, MethodSpec, Misfit, Stage
@@ -104,8 +104,9 @@ class NeuralCongealingParams(MaskedParams):
         detail = f"there is no image {self.reference_image} in a set of {images}; use 0 to {images - 1}"
         return [Misfit(("reference_image",), detail)]
 
-    def peak_bytes(self, images: int, backbone: BackboneName) -> int:
+    def peak_bytes(self, images: int) -> int:
         """Estimate the memory that a worker's process needs at most, from measurements with some room."""
+        backbone = self.chosen_backbone
         features = feature_bytes(backbone, self.features, self.working_size)
         an_image = 4 * features + _IMAGE_BYTES * (self.working_size / 256) ** 2
         weights = sum(weights_catalogue()[name].bytes for name in BACKBONES[backbone].weights)

@@ -1,6 +1,6 @@
 """What the service must know of a method without loading it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -26,24 +26,23 @@ class Use:
     """Id of the method that it must be of."""
 
 
+@dataclass(frozen=True)
+class PixelSize:
+    """Of an uploaded image, in pixels."""
+
+    width: int
+    height: int
+
+
 class MethodParams(Schema):
     """Base of every method's parameters."""
 
-    backbone: BackboneChoice = Field(
-        default="auto",
-        description="What describes the images; `auto` takes the best network whose weights are at hand.",
-    )
-    features: FeatureOptions = Field(
-        default_factory=FeatureOptions,
-        description="What of the backbone is read; what is left out, the backbone chooses.",
-    )
-
-    def misfits(self, backbone: BackboneName) -> list["Misfit"]:
-        """Find parameters that do not fit the backbone that `self.backbone` has become."""
-        return [Misfit(("features", fault.option), fault.detail) for fault in faults(backbone, self.features)]
-
     def set_misfits(self, images: int) -> list["Misfit"]:  # noqa: ARG002
         """Find parameters that do not fit a set of so many images."""
+        return []
+
+    def size_misfits(self, sizes: Sequence[PixelSize]) -> list["Misfit"]:  # noqa: ARG002
+        """Find parameters that do not fit images of these sizes, in the order of the set."""
         return []
 
     def annotation_misfits(self, annotations: Annotations | None) -> list["Misfit"]:  # noqa: ARG002
@@ -63,15 +62,71 @@ class MethodParams(Schema):
         return []
 
     def extra_weights(self) -> tuple[str, ...]:
-        """Name the entries of the weights catalogue that these parameters need besides those of the backbone."""
+        """Name the entries of the weights catalogue that these parameters need besides those of the backbone.
+
+        Asked of parameters whose networks are chosen.
+        """
         return ()
 
-    def peak_bytes(self, images: int, backbone: BackboneName) -> int:  # noqa: ARG002
-        """Estimate the memory that a worker's process needs at most for a set of so many images; 0 where unknown."""
+    def peak_bytes(self, images: int) -> int:  # noqa: ARG002
+        """Estimate the memory that a worker's process needs at most for a set of so many images; 0 where unknown.
+
+        Asked of parameters whose networks are chosen: none is `auto` any more.
+        """
         return 0
 
+    def work_tflop(self, images: int) -> float:  # noqa: ARG002
+        """Estimate the work on a set of so many images in 10^12 floating-point operations; 0 where unknown.
 
-class MaskedParams(MethodParams):
+        Asked of parameters whose networks are chosen.
+        """
+        return 0.0
+
+
+class FeatureParams(MethodParams):
+    """Parameters of a method that describes images by a backbone's features."""
+
+    backbone: BackboneChoice = Field(
+        default="auto",
+        description="What describes the images; `auto` takes the best network whose weights are at hand.",
+    )
+    features: FeatureOptions = Field(
+        default_factory=FeatureOptions,
+        description="What of the backbone is read; what is left out, the backbone chooses.",
+    )
+
+    @property
+    def chosen_backbone(self) -> BackboneName:
+        """The backbone, once it is chosen.
+
+        Raises:
+            ValueError: it is `auto` still.
+        """
+        if self.backbone == "auto":
+            raise ValueError("no backbone is chosen yet; resolve 'auto' first")
+        return self.backbone
+
+    def misfits(self, backbone: BackboneName) -> list["Misfit"]:
+        """Find parameters that do not fit the backbone that `self.backbone` has become."""
+        return [Misfit(("features", fault.option), fault.detail) for fault in faults(backbone, self.features)]
+
+
+class ModelParams(MethodParams):
+    """Parameters of a method that works with a generative network itself instead of a backbone's features."""
+
+    model: str = Field(
+        default="auto",
+        pattern=r"^[a-z0-9_]{1,64}$",
+        description="Stable Diffusion checkpoint, 1.x or 2.x, by its name in the weights catalogue; `auto` takes the "
+        "first one that a worker has at hand.",
+    )
+
+    def extra_weights(self) -> tuple[str, ...]:
+        """Name the checkpoint."""
+        return (self.model,)
+
+
+class MaskedParams(FeatureParams):
     """Parameters of a method that can be told, or can find, where the objects are."""
 
     saliency: SaliencyChoice = Field(
@@ -89,7 +144,7 @@ class MaskedParams(MethodParams):
 
 @dataclass(frozen=True)
 class Misfit:
-    """A parameter that is right by itself but not with this backbone, this set or these annotations."""
+    """A parameter that is right by itself but not with this backbone, this set, these images or these annotations."""
 
     path: tuple[str | int, ...]
     """Where it lies within the parameters, or within the annotations."""
@@ -141,8 +196,13 @@ class MethodSummary(Schema):
     stages: list[str]
     extendable: bool = Field(description="Whether a job can add images to a finished result: `extends`.")
     annotations: AnnotationsNeed = Field(description="Whether the method takes, or needs, `annotations`.")
-    ready: bool = Field(description="Whether a job can run now with backbone `auto`.")
-    backbones: list[str] = Field(description="Backbones that a worker has at hand.")
+    ready: bool = Field(description="Whether a job can run now with backbone, or model, `auto`.")
+    backbones: list[str] = Field(
+        description="Backbones that a worker has at hand; empty where the method uses no backbone."
+    )
+    models: list[str] = Field(
+        description="Diffusion models that a worker has at hand; empty where the method uses a backbone instead."
+    )
     links: dict[str, str]
 
 
@@ -158,11 +218,25 @@ class BackboneStatus(Schema):
     features: FeatureOptions = Field(description="Options that it takes, with its own choices; null where it has none.")
 
 
+class ModelStatus(Schema):
+    """A diffusion model that a job can name."""
+
+    name: str
+    ready: bool = Field(description="Whether a worker has it at hand.")
+    weights_bytes: int = Field(description="Size of its weights.")
+    license: str
+    hub: str = Field(description="Repository in the hub that it comes from.")
+
+
 class MethodDetail(MethodSummary):
     """A method with the JSON Schema of its parameters and a request to start from."""
 
     known_backbones: list[BackboneStatus] = Field(
-        description="All backbones. `congeal weights pull <name>` on a worker's machine brings one that is not ready."
+        description="All backbones, where the method uses one. `congeal weights pull <name>` on a worker's machine "
+        "brings one that is not ready."
+    )
+    known_models: list[ModelStatus] = Field(
+        description="All diffusion models, where the method uses one, in the order in which `auto` looks for them."
     )
     params_schema: dict[str, JsonValue]
     example: dict[str, JsonValue]

@@ -1,6 +1,6 @@
 """The command that lists methods and explains their parameters."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -8,7 +8,8 @@ from pydantic import JsonValue
 from rich.markup import escape
 from rich.table import Column, Table
 
-from api_schemas.methods.spec import MethodDetail, MethodSummary
+from api_schemas.methods.spec import MethodDetail, MethodSummary, ModelStatus
+from api_schemas.weights import size_text
 from client.commands.options import DEFAULT_URL, Url
 from client.console import out, reporting_errors
 from client.sdk import Congeal
@@ -37,12 +38,12 @@ def methods(
 
 def methods_table(summaries: list[MethodSummary]) -> Table:
     """Lay out all methods."""
-    table = Table(Column("method", no_wrap=True), "what it does", "result", "images", "ready", "backbones")
+    table = Table(Column("method", no_wrap=True), "what it does", "result", "images", "ready", "backbones or models")
     for method in summaries:
         ready = "[green]yes[/]" if method.ready else "[red]no[/]"
         images = f"{method.min_images}–{method.max_images}"
-        backbones = escape(", ".join(method.backbones))
-        table.add_row(escape(method.id), escape(method.summary), method.form.value, images, ready, backbones)
+        networks = escape(", ".join(method.backbones or method.models))
+        table.add_row(escape(method.id), escape(method.summary), method.form.value, images, ready, networks)
     return table
 
 
@@ -53,7 +54,20 @@ def print_method(method: MethodDetail) -> None:
     if method.paper:
         out.print(f"paper: {escape(method.paper)}")
     out.print(f"images: {method.min_images} to {method.max_images}; stages: {escape(', '.join(method.stages))}")
+    if method.known_models:
+        out.print(models_table(method.known_models))
     out.print(params_table(method.params_schema))
+
+
+def models_table(models: Sequence[ModelStatus]) -> Table:
+    """Lay out the diffusion models that a job can name."""
+    table = Table(Column("model", no_wrap=True), "ready", "size", "license", "source")
+    for model in models:
+        ready = "[green]yes[/]" if model.ready else f"[red]no[/], `congeal weights pull {escape(model.name)}`"
+        table.add_row(
+            escape(model.name), ready, size_text(model.weights_bytes), *map(escape, (model.license, model.hub))
+        )
+    return table
 
 
 def params_table(schema: Mapping[str, JsonValue]) -> Table:
@@ -73,13 +87,13 @@ def flat_properties(
     for name, field in properties.items() if isinstance(properties, dict) else ():
         if not isinstance(field, dict):
             continue
-        referred = definitions.get(str(field.get("$ref", "")).removeprefix("#/$defs/"))
-        if isinstance(referred, dict):
-            yield from (
-                (f"{name}.{inner}", inner_field) for inner, inner_field in flat_properties(referred, definitions)
-            )
-        else:
+        if "$ref" not in field:
             yield name, field
+        for kind in (field, *alternatives_of(field)):
+            referred = definitions.get(str(kind.get("$ref", "")).removeprefix("#/$defs/"))
+            if isinstance(referred, dict):
+                inner = flat_properties(referred, definitions)
+                yield from ((f"{name}.{inner_name}", inner_field) for inner_name, inner_field in inner)
 
 
 def definitions_of(schema: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
@@ -93,7 +107,7 @@ def type_text(field: Mapping[str, JsonValue]) -> str:
     alternatives = field.get("anyOf")
     if isinstance(alternatives, list):
         return " or ".join(dict.fromkeys(type_text(option) for option in alternatives if isinstance(option, dict)))
-    return str(field.get("type", "choice"))
+    return str(field.get("type", "object" if "$ref" in field else "choice"))
 
 
 def bounds_text(field: Mapping[str, JsonValue]) -> str:

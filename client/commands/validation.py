@@ -21,6 +21,8 @@ def print_validation(found: JobValidation) -> None:
     out.print(
         f"accepted: {escape(found.method)} {escape(found.method_version)}, images: {found.images}; no job was made"
     )
+    if found.work_tflop is not None:
+        out.print(f"estimated work: {found.work_tflop:,.1f} TFLOP")
     out.print(params_table(found.params))
     if found.annotations is not None:
         out.print(annotated_text(found.annotations, found.images))

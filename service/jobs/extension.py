@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
 
 from pydantic import JsonValue
 from sqlalchemy.orm import Session
 
-from api_schemas.backbones import BackboneName, completed, faults
+from api_schemas.backbones import completed, faults
 from api_schemas.jobs import JobState
-from api_schemas.methods.spec import MaskedParams, MethodParams, MethodSpec
+from api_schemas.methods.spec import FeatureParams, MaskedParams, MethodParams, MethodSpec, ModelParams
 from api_schemas.problems import FieldError
 from service.jobs.refusals import refusal, refuse_any
 from service.problems import BASE_MISMATCH, BASE_NOT_FINISHED, BASE_NOT_FOUND, NOT_EXTENDABLE, json_pointer
@@ -28,11 +27,6 @@ class Base:
     params: MethodParams
     """Resolved, of the base and so of the job that extends it."""
     images: list[ImageRecord]
-
-    @property
-    def backbone(self) -> BackboneName:
-        """The backbone that it was computed with."""
-        return cast(BackboneName, self.params.backbone)
 
 
 def find_base(session: Session, job_id: str, spec: MethodSpec) -> Base:
@@ -95,14 +89,18 @@ def check_demands(base: Base, params: MethodParams, given: Mapping[str, JsonValu
 
 def _resolved_like(base: Base, params: MethodParams) -> MethodParams:
     """Resolve what the parameters leave open as it was resolved for the base."""
-    features = params.features
-    if not faults(base.backbone, features):
-        features = completed(base.backbone, features)
-    backbone = base.backbone if params.backbone == "auto" else params.backbone
-    resolved = params.model_copy(update={"backbone": backbone, "features": features})
-    if isinstance(resolved, MaskedParams) and isinstance(base.params, MaskedParams) and resolved.saliency == "auto":
-        return resolved.model_copy(update={"saliency": base.params.saliency})
-    return resolved
+    there = base.params
+    changed: dict[str, object] = {}
+    if isinstance(params, FeatureParams) and isinstance(there, FeatureParams):
+        if params.backbone == "auto":
+            changed["backbone"] = there.backbone
+        if not faults(there.backbone, params.features):
+            changed["features"] = completed(there.backbone, params.features)
+    if isinstance(params, ModelParams) and isinstance(there, ModelParams) and params.model == "auto":
+        changed["model"] = there.model
+    if isinstance(params, MaskedParams) and isinstance(there, MaskedParams) and params.saliency == "auto":
+        changed["saliency"] = there.saliency
+    return params.model_copy(update=changed)
 
 
 def _differences(

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from api_schemas.jobs import JobCreate
+from api_schemas.methods.spec import Misfit, PixelSize
 from api_schemas.problems import FieldError
 from service.image_sets.service import known_images
+from service.jobs.costs import check_costs
 from service.jobs.refusals import refusal, refuse_any
 from service.jobs.submission import ResolvedSubmission
 from service.problems import (
@@ -17,15 +19,14 @@ from service.problems import (
     REPEATED_IMAGE,
     TOO_FEW_IMAGES,
     TOO_MANY_IMAGES,
-    TOO_MUCH_MEMORY,
     json_pointer,
 )
+from service.settings import ServiceSettings
 from storage.database.records import ImageRecord
 from storage.database.repositories.images import ImageSetRepository
 
 MIN_IMAGE_SIDE = 16
 MAX_IMAGE_ASPECT = 16
-GIBIBYTE = 2**30
 
 
 @dataclass(frozen=True)
@@ -46,22 +47,24 @@ class ChosenImages:
         return self.before + self.new
 
 
-def choose_images(session: Session, body: JobCreate, resolved: ResolvedSubmission, *, max_bytes: int) -> ChosenImages:
+def choose_images(
+    session: Session, body: JobCreate, resolved: ResolvedSubmission, *, settings: ServiceSettings
+) -> ChosenImages:
     """Return the images of a submission.
 
     Args:
         session: to look them up.
         body: names them.
         resolved: what the submission asks for.
-        max_bytes: most memory that a job may need.
+        settings: the limits.
 
     Raises:
-        ProblemError: an image or the set is not known; too few or too many images for the method, or for the memory;
-            one that stands twice, or of which no feature can be told.
+        ProblemError: an image or the set is not known; too few or too many images for the method, or for what a job
+            may cost; one that stands twice, or of which no feature can be told; parameters that do not fit the sizes.
     """
     source = "image_ids" if body.image_set_id is None else "image_set_id"
     image_ids = body.image_ids or [] if body.image_set_id is None else _images_of(session, body.image_set_id)
-    check_count(resolved, len(image_ids), pointer=json_pointer(source), max_bytes=max_bytes)
+    check_count(resolved, len(image_ids), pointer=json_pointer(source), settings=settings)
     is_listed = body.image_set_id is None
     pointers = [json_pointer(source, index) if is_listed else f"/{source}" for index in range(len(image_ids))]
     chosen = ChosenImages(
@@ -72,17 +75,19 @@ def choose_images(session: Session, body: JobCreate, resolved: ResolvedSubmissio
     )
     refuse_any(REPEATED_IMAGE, list(_repetitions(chosen)))
     refuse_any(IMAGE_SHAPE, list(_odd_shapes(chosen)))
+    sizes = [PixelSize(image.width, image.height) for image in chosen.all]
+    refuse_any(INVALID_PARAMS, _faults(resolved.params.size_misfits(sizes), code="outside-image"))
     return chosen
 
 
-def check_count(resolved: ResolvedSubmission, new: int, *, pointer: str, max_bytes: int) -> None:
-    """Refuse image sets that are too small or too large for the method, its parameters or the memory.
+def check_count(resolved: ResolvedSubmission, new: int, *, pointer: str, settings: ServiceSettings) -> None:
+    """Refuse image sets that are too small or too large for the method, its parameters or what a job may cost.
 
     Args:
         resolved: what the submission asks for.
         new: number of images beside those of the extended job.
         pointer: to them in the request.
-        max_bytes: most memory that a job may need.
+        settings: the limits.
 
     Raises:
         ProblemError: the number does not fit.
@@ -96,27 +101,14 @@ def check_count(resolved: ResolvedSubmission, new: int, *, pointer: str, max_byt
     if count > spec.max_images:
         detail = f"{spec.id} takes at most {spec.max_images} images, got {count}{of_which}; submit them in several sets"
         raise refusal(TOO_MANY_IMAGES, detail, pointer=pointer)
-    misfits = [
-        FieldError(pointer=json_pointer("params", *misfit.path), code="unfit-for-set", detail=misfit.detail)
-        for misfit in resolved.params.set_misfits(count)
+    refuse_any(INVALID_PARAMS, _faults(resolved.params.set_misfits(count), code="unfit-for-set"))
+    check_costs(resolved, count, pointer=pointer, settings=settings)
+
+
+def _faults(misfits: Sequence[Misfit], *, code: str) -> list[FieldError]:
+    return [
+        FieldError(pointer=json_pointer("params", *misfit.path), code=code, detail=misfit.detail) for misfit in misfits
     ]
-    refuse_any(INVALID_PARAMS, misfits)
-    _check_memory(resolved, count, pointer=pointer, max_bytes=max_bytes)
-
-
-def _check_memory(resolved: ResolvedSubmission, count: int, *, pointer: str, max_bytes: int) -> None:
-    needed = resolved.params.peak_bytes(count, resolved.backbone)
-    if needed > max_bytes:
-        detail = (
-            f"{resolved.spec.id} would need about {_gibibytes(needed)} of memory for {count} images with these "
-            f"parameters, the limit is {_gibibytes(max_bytes)}; give fewer images or a smaller working_size, or raise "
-            "CONGEAL_MAX_JOB_BYTES if the workers have more"
-        )
-        raise refusal(TOO_MUCH_MEMORY, detail, pointer=pointer)
-
-
-def _gibibytes(size: int) -> str:
-    return f"{size / GIBIBYTE:.3g} GiB"
 
 
 def _repetitions(chosen: ChosenImages) -> Iterator[FieldError]:

@@ -15,6 +15,7 @@ from service.dependencies import Services
 from service.idempotency import IdempotentRequest, Replay
 from service.identifiers import looks_like
 from service.jobs.annotations import placed_annotations
+from service.jobs.costs import work_tflop
 from service.jobs.images import ChosenImages, check_count, choose_images
 from service.jobs.masks import check_masks
 from service.jobs.presentation import show_job
@@ -85,6 +86,7 @@ def validate_job(services: Services, body: JobCreate, *, blank_masks: Collection
         method_version=resolved.spec.version,
         params=resolved.shown_params,
         images=len(chosen.all),
+        work_tflop=work_tflop(resolved, len(chosen.all)),
         annotations=annotations,
     )
 
@@ -97,7 +99,7 @@ def check_options(services: Services, options: JobOptions, *, images: int, has_m
     """
     with services.database.transaction(read_only=True) as session:
         resolved = resolve(session, options, has_masks=has_masks)
-    check_count(resolved, images, pointer=pointer, max_bytes=services.settings.max_job_bytes)
+    check_count(resolved, images, pointer=pointer, settings=services.settings)
 
 
 def find_job_record(services: Services, job_id: str) -> JobRecord:
@@ -180,7 +182,7 @@ def _accept(
 ) -> tuple[ResolvedSubmission, ChosenImages, Annotations | None]:
     """Check everything about a submission; the annotations come back by the ids of the images."""
     resolved = resolve(session, body, has_masks=body.masks is not None)
-    chosen = choose_images(session, body, resolved, max_bytes=services.settings.max_job_bytes)
+    chosen = choose_images(session, body, resolved, settings=services.settings)
     if body.masks is not None:
         check_masks(session, body.masks, chosen.new, blank=blank_masks)
     annotations = resolved.annotations

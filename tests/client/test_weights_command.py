@@ -82,6 +82,7 @@ def test_pull_list_and_verify(command: Command) -> None:
         "license": "Apache-2.0",
         "source": UNPINNED,
         "folder": str(command.folder / "dino_vits8"),
+        "remark": None,
     }
     assert rows["sd15"]["backbones"] == ["sd15", "sd15_dift", "sd15+dinov2_vitb14"]
     assert rows["sd15"]["folder"] is None
@@ -95,6 +96,28 @@ def test_the_list_is_a_table_for_people(command: Command) -> None:
     assert shown.code == 0
     row = next(line for line in shown.out.splitlines() if "dinov2_vitb14_reg" in line)
     assert all(part in row for part in ("346 MB", "Apache-2.0", "missing", "timm/vit_base_patch14_reg4"))
+
+
+def test_the_list_tells_of_a_checkpoint_that_is_not_taken(command: Command) -> None:
+    (command.folder / "sd14").mkdir(parents=True)
+    (command.folder / "sd14/sd-v1-4.ckpt").write_bytes(b"pickled")
+    shown = command("list")
+    assert shown.code == 0
+    assert all(part in shown.err for part in ("sd14: ", "sd-v1-4.ckpt", "pickle", "unet/config.json"))
+    rows = {row["name"]: row for row in json.loads(command("list", "--json").out)}
+    assert "sd-v1-4.ckpt" in rows["sd14"]["remark"]
+    assert rows["sd15"]["remark"] is None
+
+
+def test_a_catalogue_of_ones_own_is_listed_and_its_faults_are_told(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text('[my_net]\nhub = "me/net"\nlicense = "MIT"\nfiles = [{path = "model.safetensors", bytes = 9}]\n')
+    rows = json.loads(command("list", "--json", CONGEAL_WEIGHTS_CATALOGUE=str(path)).out)
+    assert rows[-1]["name"] == "my_net"
+    path.write_text("[my_net]\n")
+    told = command("list", CONGEAL_WEIGHTS_CATALOGUE=str(path))
+    assert told.code == ExitCode.USAGE
+    assert all(part in told.err.replace("\n", " ") for part in (str(path), "'my_net'", "hub"))
 
 
 def test_weights_of_no_backbone_are_listed_and_pulled(command: Command) -> None:

@@ -5,12 +5,18 @@ from pathlib import Path
 import pytest
 from pydantic.fields import FieldInfo
 
+from api_schemas.weights import CatalogueSettings
 from service.settings import ServiceSettings
 from storage.settings import StorageSettings
 from workers.settings import WorkerSettings
 
 PAGE = (Path(__file__).parents[2] / "docs/operating.md").read_text()
-FIELDS = StorageSettings.model_fields | ServiceSettings.model_fields | WorkerSettings.model_fields
+FIELDS = (
+    StorageSettings.model_fields
+    | CatalogueSettings.model_fields
+    | ServiceSettings.model_fields
+    | WorkerSettings.model_fields
+)
 
 
 def row(name: str, field: FieldInfo) -> str:

@@ -89,7 +89,7 @@ def test_the_description_names_what_a_submission_may_meet(client: TestClient, pa
     told = " ".join(answer["description"] for answer in answers.values())
     masks = ("mask-size", "mask-empty", "masks-mismatch", "masks-not-taken")
     bases = ("base-not-found", "base-not-finished", "base-mismatch", "not-extendable")
-    for code in (*masks, *bases, "repeated-image", "too-much-memory", "image-shape"):
+    for code in (*masks, *bases, "repeated-image", "too-much-memory", "too-much-work", "image-shape"):
         assert f"`{code}`" in told
     form = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert set(form["properties"]) == {"spec", "images", "masks"}

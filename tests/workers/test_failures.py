@@ -3,9 +3,9 @@ import errno
 import pytest
 import torch
 
-from workers.backbones.weights.errors import WeightsError
+from workers.backbones.weights.errors import MissingWeightsError, WeightsError
 from workers.failures import MAX_DETAIL, describe_failure
-from workers.methods.base import UnfitImagesError
+from workers.methods.base import OtherWeightsError, UnfitImagesError
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,9 @@ from workers.methods.base import UnfitImagesError
         ),
         (OSError(errno.ENOSPC, "No space left on device"), "storage-full", True),
         (OSError(errno.EACCES, "Permission denied"), "method-error", False),
-        (WeightsError("dino_vits8 is missing"), "weights-missing", True),
+        (MissingWeightsError("dino_vits8 is missing"), "weights-missing", True),
+        (WeightsError("unet/config.json describes another network"), "weights-unusable", True),
+        (OtherWeightsError("made with sd15, here is sd14"), "other-weights", False),
     ],
 )
 def test_each_failure_has_its_code(error: Exception, code: str, retryable: bool) -> None:

@@ -84,5 +84,5 @@ def test_weights_that_were_damaged_meanwhile_fail_the_job_by_name(
         path.write_bytes(whole)
     error = place.job(job_id).error
     assert error is not None
-    assert error["code"] == "weights-missing"
+    assert error["code"] == "weights-unusable"
     assert "model.safetensors" in str(error["detail"])

@@ -2,14 +2,13 @@
 
 from pydantic import Field
 
-from api_schemas.backbones import BackboneName
 from api_schemas.manifest import ResultForm
-from api_schemas.methods.spec import MethodParams, MethodSpec, Stage
+from api_schemas.methods.spec import FeatureParams, MethodSpec, Stage
 
 BYTES_AN_IMAGE = 3 * 2**30
 
 
-class PlainParams(MethodParams):
+class PlainParams(FeatureParams):
     """The backbone, its features, and whether a second network looks on."""
 
     perceptual: bool = Field(default=False, description="Whether VGG-16 compares the pictures.")
@@ -18,9 +17,8 @@ class PlainParams(MethodParams):
         """Only who looks on needs weights."""
         return ("vgg16",) if self.perceptual else ()
 
-    def peak_bytes(self, images: int, backbone: BackboneName) -> int:
+    def peak_bytes(self, images: int) -> int:
         """Every image lies in memory."""
-        del backbone
         return images * BYTES_AN_IMAGE
 
 

@@ -25,7 +25,7 @@ def bring_weights(backbones: Iterable[str], weights_dir: Path | None, *, downloa
         if find_weights(name, weights_dir) is not None:
             continue
         if not download:
-            log.error("weights are missing", weights=name, error=missing_text(name))
+            log.error("weights are missing", weights=name, error=missing_text(name, entry_of(name), weights_dir))
             continue
         log.info("bringing weights", weights=name, size=size_text(entry_of(name).bytes))
         try:

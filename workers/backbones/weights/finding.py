@@ -6,6 +6,7 @@ from pathlib import Path
 from huggingface_hub import try_to_load_from_cache
 
 from api_schemas.weights import WeightsEntry, WeightsFile, weights_catalogue
+from workers.backbones.weights.strays import stray_text
 
 
 def entry_of(name: str) -> WeightsEntry:
@@ -59,12 +60,12 @@ def barred_folder(name: str, weights_dir: Path | None) -> Path | None:
     return next((path for path in folders if os.path.isdir(path) and not _may_look_into(path)), None)
 
 
-def missing_text(name: str, entry: WeightsEntry | None = None) -> str:
-    """Say what is missing, how large it is and which command brings it."""
-    entry = entry or entry_of(name)
+def missing_text(name: str, entry: WeightsEntry, weights_dir: Path | None) -> str:
+    """Say what is missing, how large it is, which command brings it, and what lies in its place."""
+    stray = stray_text(name, entry, weights_dir)
     return (
         f"weights {name!r} are not on this machine ({entry.bytes / 1e6:.0f} MB from {entry.hub}, {entry.license}); "
-        f"bring them with `congeal weights pull {name}`"
+        f"bring them with `congeal weights pull {name}`" + (f". {stray}" if stray else "")
     )
 
 

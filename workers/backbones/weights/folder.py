@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api_schemas.weights import WeightsEntry
-from workers.backbones.weights.errors import WeightsError
+from workers.backbones.weights.errors import MissingWeightsError, WeightsError
 from workers.backbones.weights.finding import barred_folder, entry_of, find_entry, find_weights, missing_text
 from workers.backbones.weights.tensors import read_tensors
 from workers.backbones.weights.verification import FileState, check_files
@@ -44,7 +44,7 @@ def open_entry(name: str, entry: WeightsEntry, weights_dir: Path | None) -> Weig
         barred = barred_folder(name, weights_dir)
         if barred is not None:
             raise WeightsError(f"the weights folder {barred} may not be read by this user; change its rights")
-        raise WeightsError(missing_text(name, entry))
+        raise MissingWeightsError(missing_text(name, entry, weights_dir))
     digest = hashlib.sha256()
     for check in check_files(entry, path):
         if check.sha256 is None or check.state is FileState.DAMAGED:
