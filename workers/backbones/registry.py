@@ -23,6 +23,7 @@ from workers.backbones.weights.folder import WeightsFolder, find_weights, open_w
 if TYPE_CHECKING:
     from workers.backbones.cache import FeatureCache
     from workers.backbones.diffusion.multilayer import SdBackbone
+    from workers.backbones.diffusion.networks import DiffusionNetworks
     from workers.backbones.diffusion.stable_diffusion import StableDiffusion
     from workers.backbones.embedded import Embedded
     from workers.backbones.vit.network import VitNetwork
@@ -53,6 +54,7 @@ class BackboneProvider:
         self._compute = compute or Compute()
         self._weights_dir = weights_dir
         self._vits: dict[str, VitNetwork] = {}
+        self._networks: dict[str, DiffusionNetworks] = {}
         self._diffusion: dict[str, StableDiffusion] = {}
         self._own: Embedded | None = None
 
@@ -71,6 +73,16 @@ class BackboneProvider:
             WeightsError: files are missing or unreadable, or a checksum is wrong.
         """
         return open_weights(name, self._weights_dir)
+
+    def diffusion(self, name: str) -> DiffusionNetworks:
+        """Return the networks of a Stable Diffusion checkpoint; they are loaded on first use.
+
+        Raises:
+            WeightsError: files are missing or unreadable, a checksum is wrong, or they hold another network.
+        """
+        if name not in self._networks:
+            self._diffusion_networks(self.weights(name))
+        return self._networks[name]
 
     def resolve(self, choice: str) -> str:
         """Turn `auto` into the best backbone at hand; any other name stays."""
@@ -139,7 +151,16 @@ class BackboneProvider:
     def _stable_diffusion(self) -> StableDiffusion:
         from workers.backbones.diffusion.loading import load_stable_diffusion
 
-        return self._once(self._diffusion, "sd15", lambda folder: load_stable_diffusion(folder, self._compute))
+        return self._once(
+            self._diffusion, "sd15", lambda folder: load_stable_diffusion(folder, self._diffusion_networks(folder))
+        )
+
+    def _diffusion_networks(self, folder: WeightsFolder) -> DiffusionNetworks:
+        from workers.backbones.diffusion.loading import load_networks
+
+        if folder.name not in self._networks:
+            self._networks[folder.name] = load_networks(folder, self._compute)
+        return self._networks[folder.name]
 
     def _once(self, loaded: dict[str, N], name: str, load: Callable[[WeightsFolder], N]) -> N:
         if name not in loaded:

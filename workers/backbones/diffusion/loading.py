@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.x from a folder in the hub's layout: local safetensors files, every tensor accounted for."""
+"""Stable Diffusion 1.x and 2.x from a folder in the hub's layout: local safetensors, every tensor accounted for."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -14,6 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from workers.backbones.base import Compute
 from workers.backbones.diffusion import topology
+from workers.backbones.diffusion.networks import DiffusionNetworks
 from workers.backbones.diffusion.prompts import PromptEncoder
 from workers.backbones.diffusion.stable_diffusion import StableDiffusion
 from workers.backbones.diffusion.vae import VaeEncoder
@@ -32,21 +33,30 @@ _TEXT_POSITIONS = "embeddings.position_ids"
 M = TypeVar("M", bound=nn.Module)
 
 
-def load_stable_diffusion(folder: WeightsFolder, compute: Compute) -> StableDiffusion:
-    """Load the networks, without the parts that no feature needs.
+def load_networks(folder: WeightsFolder, compute: Compute) -> DiffusionNetworks:
+    """Load the U-Net and the autoencoder's encoder, without the parts that nothing here needs.
 
     Left out, once they were found whole: the autoencoder's decoder, 60 % of it, as no picture is ever made, and the
-    U-Net's output convolution. The U-Net's last decoder block stays: DIFT may read it. The U-Net and the encoder of the
-    autoencoder go onto the device; the text encoder stays on the CPU, see `PromptEncoder`.
+    U-Net's output convolution. The U-Net's last decoder block stays: DIFT may read it. Both go onto the device.
 
     Raises:
         WeightsError: a file is missing, damaged or a pickle, or belongs to another network.
     """
     unet = _load_unet(folder.path / "unet", compute)
     vae = _load_vae(folder.path / "vae", compute)
+    return DiffusionNetworks(folder.name, folder.digest, compute, unet, vae)
+
+
+def load_stable_diffusion(folder: WeightsFolder, networks: DiffusionNetworks) -> StableDiffusion:
+    """Join loaded networks with their text encoder, which stays on the CPU, see `PromptEncoder`.
+
+    Raises:
+        WeightsError: a file is missing, damaged or a pickle, or belongs to another network.
+    """
     text_encoder = _load_text_encoder(folder.path / "text_encoder")
     tokenizer = _load_tokenizer(folder.path / "tokenizer", int(text_encoder.config.vocab_size))
-    return StableDiffusion(folder.name, folder.digest, compute, unet, vae, PromptEncoder(tokenizer, text_encoder))
+    prompts = PromptEncoder(tokenizer, text_encoder)
+    return StableDiffusion(networks.name, networks.digest, networks.compute, networks.unet, networks.vae, prompts)
 
 
 def _load_unet(folder: Path, compute: Compute) -> UNet2DConditionModel:

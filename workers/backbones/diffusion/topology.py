@@ -1,4 +1,4 @@
-"""How the networks of Stable Diffusion 1.x are built, as far as features rely on it."""
+"""How the networks of Stable Diffusion 1.x and 2.x are built, as far as we rely on it."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -17,6 +17,10 @@ UNET: Mapping[str, object] = MappingProxyType(
         "encoder_hid_dim_type": None,
         "time_cond_proj_dim": None,
         "time_embedding_act_fn": None,
+        "transformer_layers_per_block": 1,
+        "only_cross_attention": False,
+        "dual_cross_attention": False,
+        "attention_type": "default",
     }
 )
 VAE: Mapping[str, object] = MappingProxyType(
@@ -39,4 +43,4 @@ def check_topology(config: Mapping[str, object], expected: Mapping[str, object])
         found = config[setting]
         found = tuple(found) if isinstance(found, list) else found
         if found != value:
-            raise ValueError(f"{setting} is {found!r}, in Stable Diffusion 1.x it is {value!r}")
+            raise ValueError(f"{setting} is {found!r}, in Stable Diffusion 1.x and 2.x it is {value!r}")

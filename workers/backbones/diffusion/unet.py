@@ -1,4 +1,4 @@
-"""The U-Net of Stable Diffusion 1.x, read inside and left as soon as the last reading is taken.
+"""The U-Net of Stable Diffusion 1.x and 2.x, read inside and left as soon as the last reading is taken.
 
 Its decoder has twelve steps, numbered 0 to 11 as in the original code's `output_blocks`: block `j // 3` has resnet
 `j % 3`, then an attention (not in block 0), then, where `j % 3 == 2`, an upsampling (not in block 3). Features are
@@ -29,7 +29,7 @@ class Conditioning(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Step:
+class Step:
     """Layers between two places where skip connections leave or join."""
 
     resnet: nn.Module | None = None
@@ -57,7 +57,7 @@ def read_unet(
     """Run the network up to the last of the places and return the hidden state at each.
 
     Args:
-        unet: built like Stable Diffusion 1.x, see `topology.UNET`.
+        unet: built like Stable Diffusion, see `topology.UNET`.
         latents: (N, 4, h, w) noisy, in the network's precision; sides multiples of 8.
         timestep: in 0..999.
         context: (N, L, D), or (1, L, D) for all.
@@ -68,11 +68,11 @@ def read_unet(
     Returns:
         Place to hidden state (N, C, h', w'), in the network's precision.
     """
-    told = Conditioning(_time_embedding(unet, latents, timestep), context.expand(len(latents), -1, -1))
+    told = Conditioning(time_embedding(unet, latents, timestep), context.expand(len(latents), -1, -1))
     hidden, skips = _down(unet, latents, told, tick)
     hidden = unet.mid_block(hidden, told.time, encoder_hidden_states=told.context)
     found: dict[int, Tensor] = {}
-    for place, step in enumerate(_up_steps(unet)):
+    for place, step in enumerate(up_steps(unet)):
         tick()
         hidden = hidden if freeu is None else freeu.amplified(hidden)
         if place in places:
@@ -84,7 +84,8 @@ def read_unet(
     return found | {DECODER_STEPS: hidden}
 
 
-def _time_embedding(unet: UNet2DConditionModel, latents: Tensor, timestep: int) -> Tensor:
+def time_embedding(unet: UNet2DConditionModel, latents: Tensor, timestep: int) -> Tensor:
+    """Embed a timestep (N, E) for each of the latents (N, 4, h, w), in their precision."""
     timesteps = torch.full((len(latents),), timestep, device=latents.device)
     embedding: Tensor = unet.time_embedding(unet.time_proj(timesteps).to(latents.dtype))
     return embedding
@@ -93,27 +94,29 @@ def _time_embedding(unet: UNet2DConditionModel, latents: Tensor, timestep: int) 
 def _down(unet: UNet2DConditionModel, latents: Tensor, told: Conditioning, tick: Tick) -> tuple[Tensor, list[Tensor]]:
     """The encoder: its output, and every state that the decoder takes up, last first out."""
     skips: list[Tensor] = [unet.conv_in(latents)]
-    for step in _down_steps(unet):
+    for step in down_steps(unet):
         tick()
         skips.append(step(skips[-1], told))
     return skips[-1], skips
 
 
-def _down_steps(unet: UNet2DConditionModel) -> Iterator[_Step]:
+def down_steps(unet: UNet2DConditionModel) -> Iterator[Step]:
+    """List the encoder's steps; the output of each is a skip connection."""
     for block in unet.down_blocks:
         assert isinstance(block, CrossAttnDownBlock2D | DownBlock2D)
         for index, resnet in enumerate(block.resnets):
-            yield _Step(resnet, _attention(block, index))
+            yield Step(resnet, _attention(block, index))
         if block.downsamplers is not None:
-            yield _Step(resampling=block.downsamplers[0])
+            yield Step(resampling=block.downsamplers[0])
 
 
-def _up_steps(unet: UNet2DConditionModel) -> Iterator[_Step]:
+def up_steps(unet: UNet2DConditionModel) -> Iterator[Step]:
+    """List the decoder's steps; each takes the last skip connection that is left."""
     for block in unet.up_blocks:
         assert isinstance(block, CrossAttnUpBlock2D | UpBlock2D)
         for index, resnet in enumerate(block.resnets):
             last = index == len(block.resnets) - 1 and block.upsamplers is not None
-            yield _Step(resnet, _attention(block, index), block.upsamplers[0] if last else None)
+            yield Step(resnet, _attention(block, index), block.upsamplers[0] if last else None)
 
 
 def _attention(block: nn.Module, index: int) -> nn.Module | None:

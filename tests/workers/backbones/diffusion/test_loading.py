@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from tests.workers.backbones.diffusion.tiny import load_tiny, open_tiny, tiny_text_encoder, tiny_unet, tiny_vae
 from workers.backbones.base import Compute
-from workers.backbones.diffusion.loading import load_stable_diffusion
+from workers.backbones.diffusion.loading import load_networks, load_stable_diffusion
 from workers.backbones.diffusion.stable_diffusion import StableDiffusion
 from workers.backbones.weights.folder import WeightsError
 
@@ -151,7 +151,7 @@ def test_pickle_in_place_of_safetensors_is_refused(copy: Path) -> None:
     (copy / "sd15" / UNET).unlink()
     torch.save({}, copy / "sd15" / "unet" / "diffusion_pytorch_model.bin")
     with pytest.raises(WeightsError, match=r"diffusion_pytorch_model\.bin, a pickle.*bring .*safetensors"):
-        load_stable_diffusion(folder, Compute())
+        load_stable_diffusion(folder, load_networks(folder, Compute()))
     with pytest.raises(WeightsError, match="weights pull sd15"):
         load_tiny(copy)
 

@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from api_schemas.weights import weights_catalogue
 from workers.backbones.base import Compute
-from workers.backbones.diffusion.loading import load_stable_diffusion
+from workers.backbones.diffusion.loading import load_networks, load_stable_diffusion
 from workers.backbones.diffusion.stable_diffusion import StableDiffusion
 from workers.backbones.weights.folder import WeightsFolder, open_entry
 
@@ -134,7 +134,8 @@ def open_tiny(weights_dir: Path) -> WeightsFolder:
 
 def load_tiny(weights_dir: Path, **compute: object) -> StableDiffusion:
     """Load it as the service does."""
-    return load_stable_diffusion(open_tiny(weights_dir), Compute(**compute))
+    folder = open_tiny(weights_dir)
+    return load_stable_diffusion(folder, load_networks(folder, Compute(**compute)))
 
 
 def picture(height: int, width: int, phase: float = 0.0) -> Tensor:
