@@ -1,0 +1,170 @@
+"""Where queries were found, in pixels of the uploads, and the document that tells it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from pydantic import JsonValue
+from torch import Tensor
+
+from workers.methods.sd_correspondence.plan import Query
+from workers.methods.sd_correspondence.readout import Found
+from workers.methods.sd_correspondence.squares import Square
+
+UNLEARNT = 0.95
+"""Share of the loss of no attention above which an embedding has not learnt its point."""
+_FIGURES = ("peak", "margin", "round_spread", "layer_spread")
+_DIGITS = 5
+
+
+@dataclass(frozen=True)
+class Match:
+    """A query in an image.
+
+    Attributes:
+        x, y: pixels of the upload; NaN where the attention is not finite.
+        soft_x, soft_y: by the peak's centroid.
+        peak, margin, round_spread, layer_spread: see `Found`.
+        heat: (64, 64).
+    """
+
+    x: float
+    y: float
+    soft_x: float
+    soft_y: float
+    peak: float
+    margin: float
+    round_spread: float
+    layer_spread: float
+    heat: Tensor
+
+    def place(self, *, soft: bool) -> tuple[float, float]:
+        """What counts as found."""
+        return (self.soft_x, self.soft_y) if soft else (self.x, self.y)
+
+
+@dataclass
+class Matches:
+    """All that was found."""
+
+    queries: Sequence[Query]
+    shares: Mapping[int, Sequence[float]]
+    """Per query the last loss of each round as a share of that of no attention."""
+    there: dict[tuple[int, int], Match] = field(default_factory=dict)
+    """By query and image, the query's own image among them."""
+    back: dict[tuple[int, int], tuple[float, float, float]] = field(default_factory=dict)
+    """By query and target, where the way back ends (x, y in pixels of the source), and its peak."""
+
+    def confidence(self, query: int, peak: float) -> float:
+        """How a peak compares with that of the query in its own image, in [0, 1]: 1 is as clear as there."""
+        own = self.there.get((query, self.queries[query].image))
+        reference = peak if own is None else own.peak
+        return min(1.0, peak / reference) if reference > 0 else 0.0
+
+
+def in_upload(found: Found, square: Square) -> Match:
+    """Bring places from the square to pixels of the upload."""
+    (x, y), (soft_x, soft_y) = square.outward(torch.tensor([[found.x, found.y], [found.soft_x, found.soft_y]]).numpy())
+    return Match(
+        x=float(x),
+        y=float(y),
+        soft_x=float(soft_x),
+        soft_y=float(soft_y),
+        **{name: getattr(found, name) for name in _FIGURES},
+        heat=found.heat,
+    )
+
+
+def document(matches: Matches, *, soft: bool, self_error_limit: Mapping[int, float]) -> list[JsonValue]:
+    """Tell, per query, where it was found and what to doubt.
+
+    Args:
+        matches: all.
+        soft: whether the centroid counts as found.
+        self_error_limit: per image how far, in pixels of the upload, a query may be found from itself.
+    """
+    rows: list[JsonValue] = []
+    for index, query in enumerate(matches.queries):
+        own = matches.there.get((index, query.image))
+        error = None if own is None else math.dist(own.place(soft=soft), (query.x, query.y))
+        targets = [image for found, image in sorted(matches.there) if found == index and image != query.image]
+        rows.append(
+            {
+                "query": index,
+                "id": query.id,
+                "image": query.image,
+                "x": query.x,
+                "y": query.y,
+                "loss_shares": [_number(share) for share in matches.shares[index]],
+                "own": None if own is None else _entry(matches, index, query.image, soft=soft),
+                "self_error": None if error is None else _number(error),
+                "problems": list(_problems(matches.shares[index], error, self_error_limit[query.image])),
+                "targets": [_entry(matches, index, image, soft=soft) for image in targets],
+            }
+        )
+    return rows
+
+
+def _problems(shares: Sequence[float], error: float | None, limit: float) -> list[JsonValue]:
+    problems: list[JsonValue] = []
+    if min(shares) > UNLEARNT:
+        problems.append("no embedding learnt to attend to this point; what was found elsewhere means little")
+    if error is not None and not error <= limit:
+        problems.append("the point is not found where it lies in its own image; what was found elsewhere means little")
+    return problems
+
+
+def _entry(matches: Matches, query: int, image: int, *, soft: bool) -> dict[str, JsonValue]:
+    match = matches.there[query, image]
+    x, y = match.place(soft=soft)
+    row: dict[str, JsonValue] = {"image": image, "x": _number(x), "y": _number(y)}
+    row["confidence"] = _number(matches.confidence(query, match.peak))
+    row |= {"argmax": _pair(match.x, match.y), "centroid": _pair(match.soft_x, match.soft_y)}
+    row |= {name: _number(getattr(match, name)) for name in _FIGURES}
+    if (query, image) in matches.back:
+        back_x, back_y, peak = matches.back[query, image]
+        source = matches.queries[query]
+        row["back"] = {"x": _number(back_x), "y": _number(back_y), "peak": _number(peak)}
+        row["cycle_error"] = _number(math.dist((back_x, back_y), (source.x, source.y)))
+    return row
+
+
+def parsed(rows: Sequence[JsonValue], queries: Sequence[Query], heats: Mapping[int, Sequence[Tensor]]) -> Matches:
+    """Read a document back; heat maps lie apart, by image and query."""
+    entries = [cast(dict[str, JsonValue], row) for row in rows]
+    shares = [[_float(share) for share in cast(list[JsonValue], row["loss_shares"])] for row in entries]
+    matches = Matches(queries, dict(enumerate(shares)))
+    for index, row in enumerate(entries):
+        for entry in cast(list[dict[str, JsonValue]], [row["own"], *cast(list[JsonValue], row["targets"])]):
+            if entry is None:
+                continue
+            image = cast(int, entry["image"])
+            (x, y), (soft_x, soft_y) = _place(entry["argmax"]), _place(entry["centroid"])
+            figures = {name: _float(entry[name]) for name in _FIGURES}
+            heat = heats[image][index]
+            matches.there[index, image] = Match(x=x, y=y, soft_x=soft_x, soft_y=soft_y, **figures, heat=heat)
+            if "back" in entry:
+                back = cast(dict[str, JsonValue], entry["back"])
+                matches.back[index, image] = (_float(back["x"]), _float(back["y"]), _float(back["peak"]))
+    return matches
+
+
+def _place(pair: JsonValue) -> tuple[float, float]:
+    x, y = cast(list[JsonValue], pair)
+    return _float(x), _float(y)
+
+
+def _pair(x: float, y: float) -> list[JsonValue]:
+    return [_number(x), _number(y)]
+
+
+def _number(value: float) -> float | None:
+    return round(value, _DIGITS) if math.isfinite(value) else None
+
+
+def _float(value: JsonValue) -> float:
+    return math.nan if value is None else float(cast(float, value))
