@@ -36,6 +36,7 @@ def self_check(
     consistency: Sequence[float] = (),
     outliers: Collection[int] = (),
     names: Sequence[str] = (),
+    warnings: Sequence[str] = (),
 ) -> dict[str, JsonValue]:
     """Score cycle consistency, coverage and fold-over of every image's maps.
 
@@ -50,6 +51,7 @@ def self_check(
             may be empty.
         outliers: indices of images that agree far less with the others than they do.
         names: of the images, for the warnings; may be empty.
+        warnings: of the method's own, which come first.
 
     Returns:
         Means over the images of `coverage` (share of cells with a correspondence inside its frame), `fold_over` (share
@@ -79,7 +81,7 @@ def self_check(
     ]
     labels = [f"image {index} ({name})" for index, name in enumerate(names)]
     labels = labels or [f"image {index}" for index in range(len(rows))]
-    return summary | {"images": images, "warnings": _warnings(rows, outliers, labels)}
+    return summary | {"images": images, "warnings": [*warnings, *_warnings(rows, outliers, labels)]}
 
 
 def _check_atlas_image(atlas: Atlas, index: int) -> Figures:
@@ -116,26 +118,28 @@ def _check_map(pairs: PairwiseMaps, index: int, other: int) -> Figures:
     there = pairs.transfer(probes, source=index, target=other)
     row = {"coverage": float(there.inside.mean()), "fold_over": fold_over(pairs.places(index, other))}
     if not pairs.has_map(other, index):
-        return {**row, **_NO_CYCLE}
+        return {**row, **(_cycle_of_points(pairs, index, other) if pairs.has_points(index, other) else _NO_CYCLE)}
     back = pairs.transfer(there.points, source=other, target=index)
     return {**row, **_cycle(probes, back.points, size, asked=there.inside)}
 
 
 def _check_points(pairs: PairwiseMaps, index: int, other: int) -> Figures:
     """Measure queried points; of those found, the way back begins at the very places where they were found."""
-    queried = np.asarray(pairs.points[index, other], dtype=np.float64)
-    places = queried[:, 2:4]
-    inside = within(places, pairs.images[other].extent)
-    row = {"coverage": float(inside.mean()), "fold_over": None}
+    inside = within(pairs.points[index, other][:, 2:4], pairs.images[other].extent)
+    return {"coverage": float(inside.mean()), "fold_over": None, **_cycle_of_points(pairs, index, other)}
+
+
+def _cycle_of_points(pairs: PairwiseMaps, index: int, other: int) -> Figures:
     if not pairs.has_points(other, index):
-        return {**row, **_NO_CYCLE}
-    back = pairs.points[other, index]
+        return _NO_CYCLE
+    queried, back = np.asarray(pairs.points[index, other], dtype=np.float64), pairs.points[other, index]
+    places = queried[:, 2:4]
     rows = nearest_rows(places, back, reach=_SAME_PX)
-    asked = inside & (rows >= 0)
+    asked = within(places, pairs.images[other].extent) & (rows >= 0)
     if not asked.any():
-        return {**row, **_NO_CYCLE}
+        return _NO_CYCLE
     ends = np.asarray(back[rows, 2:4], dtype=np.float64)
-    return {**row, **_cycle(queried[:, :2], ends, pairs.images[index], asked=asked)}
+    return {**_cycle(queried[:, :2], ends, pairs.images[index], asked=asked)}
 
 
 def _means(rows: Sequence[Figures]) -> Figures:

@@ -100,3 +100,16 @@ def test_where_maps_lead_both_ways_an_image_without_a_way_back_is_the_worst() ->
     assert check["images"][0]["cycle_consistent"] == 1
     assert check["cycle_consistent"] == pytest.approx(2 / 3, abs=1e-4)
     assert check_of(only(affine_pairs()))["images"] == [worst] * 3
+
+
+def test_points_of_a_way_back_close_the_cycle_of_one_way_maps() -> None:
+    points = queried_points()
+    form = replace(only(affine_pairs(), (0, 1)), points=points.points)
+    first = check_of(form)["images"][0]
+    assert first["cycle_consistent"] == check_of(points)["images"][0]["cycle_consistent"]
+    assert first["fold_over"] is not None
+
+
+def test_warnings_of_the_method_come_first() -> None:
+    check: Any = self_check(queried_points(), warnings=["2 of 3 points were not learnt"])
+    assert check["warnings"][0] == "2 of 3 points were not learnt"

@@ -83,6 +83,8 @@ class MethodResult:
     """Figures of the method's own, one entry per image; may be empty."""
     set_scores: Mapping[str, float] = field(default_factory=dict)
     """Figures of the set as a whole."""
+    warnings: Sequence[str] = ()
+    """What a user should doubt, beside what the self-check finds."""
     pictures: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
     """Pictures (H, W, 3) by artifact name without suffix, for example `pictures/atlas`."""
     tensors: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)

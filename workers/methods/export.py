@@ -68,6 +68,7 @@ def export(result: MethodResult, images: Sequence[InputImage], folder: Path) -> 
         consistency=_figures(result, "consistency"),
         outliers=[index for index, score in enumerate(result.scores) if score.get("outlier")],
         names=[image.name for image in images],
+        warnings=result.warnings,
     )
     drafts = [
         *write_form(result.form, folder),
