@@ -117,8 +117,11 @@ def _check_map(pairs: PairwiseMaps, index: int, other: int) -> Figures:
     probes = _probes(size)
     there = pairs.transfer(probes, source=index, target=other)
     row = {"coverage": float(there.inside.mean()), "fold_over": fold_over(pairs.places(index, other))}
+    if pairs.has_points(index, other) or pairs.has_points(other, index):
+        # Maps made of points lead back where they came from, whatever they are worth.
+        return {**row, **_cycle_of_points(pairs, index, other)}
     if not pairs.has_map(other, index):
-        return {**row, **(_cycle_of_points(pairs, index, other) if pairs.has_points(index, other) else _NO_CYCLE)}
+        return {**row, **_NO_CYCLE}
     back = pairs.transfer(there.points, source=other, target=index)
     return {**row, **_cycle(probes, back.points, size, asked=there.inside)}
 
@@ -130,7 +133,7 @@ def _check_points(pairs: PairwiseMaps, index: int, other: int) -> Figures:
 
 
 def _cycle_of_points(pairs: PairwiseMaps, index: int, other: int) -> Figures:
-    if not pairs.has_points(other, index):
+    if not (pairs.has_points(index, other) and pairs.has_points(other, index)):
         return _NO_CYCLE
     queried, back = np.asarray(pairs.points[index, other], dtype=np.float64), pairs.points[other, index]
     places = queried[:, 2:4]

@@ -106,8 +106,8 @@ _PRESETS: dict[Preset, Tuning] = {
     ),
     "fast": Tuning(
         rounds=3,
-        steps=64,
-        learning_rate=0.00475,
+        steps=48,
+        learning_rate=0.0095,
         stop_early=True,
         crop_bank=64,
         read_anchors="shared",
@@ -116,8 +116,8 @@ _PRESETS: dict[Preset, Tuning] = {
         fixed_features=False,
     ),
 }
-_PRESETS["joint"] = _PRESETS["fast"].model_copy(update={"points_per_embedding": 16})
-_PRESETS["cached"] = _PRESETS["fast"].model_copy(update={"crop_bank": 32, "fixed_features": True})
+_PRESETS["joint"] = _PRESETS["fast"].model_copy(update={"steps": 64, "points_per_embedding": 16})
+_PRESETS["cached"] = _PRESETS["fast"].model_copy(update={"steps": 64, "crop_bank": 32, "fixed_features": True})
 
 
 class SdCorrespondenceParams(ModelParams):
@@ -237,6 +237,7 @@ class SdCorrespondenceParams(ModelParams):
             rounds=tuning.rounds or 1,
             steps=tuning.steps or 1,
             bank=tuning.crop_bank or 0,
+            windows=(self.working_size - int(self.working_size * tuning.crop_percent / 100) + 1) ** 2,
             read_crops=tuning.read_crops,
             points_per_embedding=tuning.points_per_embedding or 1,
             fixed_features=bool(tuning.fixed_features),

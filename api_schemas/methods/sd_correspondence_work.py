@@ -35,6 +35,8 @@ class Work:
     rounds: int
     steps: int
     bank: int
+    windows: int
+    """Places where a crop can lie: none is encoded twice."""
     read_crops: int
     points_per_embedding: int
     fixed_features: bool
@@ -58,12 +60,13 @@ class Work:
 
     def _encoded(self) -> float:
         """Crops that go through the autoencoder, and where features are fixed through the U-Net too."""
-        drawn = self.embeddings * self.steps
-        banks = len(self.queries) * min(self.bank, drawn) if self.bank else drawn
+        bank = self.bank or self.windows
+        banks = sum(min(bank, self._groups(count) * self.rounds * self.steps) for count in self.queries)
         if self.cycle:
-            banks += max(self.targets) * (self.bank or drawn)
+            banks += max(self.targets) * bank
+        read = self.read_crops if self.bank else self.windows
         crop = _ENCODE + (_FORWARD if self.fixed_features else 0.0)
-        return crop * (banks + self.images * self.read_crops)
+        return crop * (banks + self.images * min(read, self.read_crops * self.embeddings))
 
     def _optimised(self, queries: int) -> float:
         items = self._groups(queries) * self.rounds

@@ -110,6 +110,12 @@ def test_points_of_a_way_back_close_the_cycle_of_one_way_maps() -> None:
     assert first["fold_over"] is not None
 
 
+def test_maps_made_of_points_do_not_vouch_for_themselves() -> None:
+    points = queried_points()
+    form = replace(only(affine_pairs(), (0, 1), (1, 0)), points={(0, 1): points.points[0, 1]})
+    assert [row["cycle_consistent"] for row in check_of(form)["images"][:2]] == [None, None]
+
+
 def test_warnings_of_the_method_come_first() -> None:
     check: Any = self_check(queried_points(), warnings=["2 of 3 points were not learnt"])
     assert check["warnings"][0] == "2 of 3 points were not learnt"

@@ -133,28 +133,27 @@ class AttentionReader:
 
     def _queries(self, noisy: Tensor, timestep: int, contexts: Tensor, owners: Tensor, tick: Tick) -> list[Tensor]:
         unet = self._networks.unet
-        found: list[Tensor] = []
-        told, hidden, skips = self._begun(noisy, timestep, contexts, owners)
-        steps = list(down_steps(unet))[1:]
-        for step in steps:
-            hidden = _watched(self._stepped(step, hidden, told), tick)
+        told, hidden, skips = self._begun(noisy, timestep, contexts, owners, tick)
+        for step in list(down_steps(unet))[1:]:
+            hidden = self._stepped(step, hidden, told, tick)
             skips.append(hidden)
         hidden = self._call(lambda state: unet.mid_block(state, told.time, encoder_hidden_states=told.context), hidden)
-        names = {id(unet.get_submodule(name)) for name in TAPPED_LAYERS}
+        tapped = {id(unet.get_submodule(name)) for name in TAPPED_LAYERS}
+        found: list[Tensor] = []
         for step in up_steps(unet):
             joined = torch.cat([_watched(hidden, tick), skips.pop()], dim=1)
-            if id(step.attention) not in names:
-                hidden = self._stepped(step, joined, told)
+            if id(step.attention) not in tapped:
+                hidden = self._stepped(step, joined, told, tick)
                 continue
-            entered = self._call(lambda state, step=step: _entered(step, state, told), joined)
+            entered = self._entered(step, joined, told, tick)
             found.append(self._read(step, entered))
             if len(found) == len(TAPPED_LAYERS):
                 break
-            hidden = self._call(lambda *state, step=step: _left(step, _Entrance(*state), told), *entered)
+            hidden = self._left(step, entered, told, tick)
         return found
 
     def _begun(
-        self, noisy: Tensor, timestep: int, contexts: Tensor, owners: Tensor
+        self, noisy: Tensor, timestep: int, contexts: Tensor, owners: Tensor, tick: Tick
     ) -> tuple[Conditioning, Tensor, list[Tensor]]:
         """Up to the end of the first cross-attention; what comes before it is computed once for each of the latents."""
         unet = self._networks.unet
@@ -162,17 +161,27 @@ class AttentionReader:
         time = time_embedding(unet, noisy[:1], timestep)
         with torch.no_grad():
             latents = unet.conv_in(noisy)
-            shared = _entered(first, latents, Conditioning(time, contexts))
+            shared = self._entered(first, latents, Conditioning(time, contexts), tick)
         told = Conditioning(time.expand(len(contexts), -1), contexts)
-        hidden = self._call(lambda *state: _left(first, _Entrance(*state), told), *(state[owners] for state in shared))
+        entered = _Entrance(shared.residual[owners], shared.tokens[owners])
+        hidden = self._left(first, entered, told, tick)
         return told, hidden, [latents[owners], hidden]
 
     def _read(self, step: Step, entered: _Entrance) -> Tensor:
         block = _transformer(step).transformer_blocks[0]
         return self._heads(block.attn2, block.attn2.to_q(block.norm2(entered.tokens)))
 
-    def _stepped(self, step: Step, hidden: Tensor, told: Conditioning) -> Tensor:
-        return self._call(lambda state: step(state, told), hidden)
+    def _stepped(self, step: Step, hidden: Tensor, told: Conditioning, tick: Tick) -> Tensor:
+        if step.attention is None:
+            return _watched(self._call(lambda state: step(state, told), hidden), tick)
+        return self._left(step, self._entered(step, hidden, told, tick), told, tick)
+
+    def _entered(self, step: Step, hidden: Tensor, told: Conditioning, tick: Tick) -> _Entrance:
+        residual, tokens = self._call(lambda state: _entered(step, state, told), hidden)
+        return _Entrance(residual, _watched(tokens, tick))
+
+    def _left(self, step: Step, entered: _Entrance, told: Conditioning, tick: Tick) -> Tensor:
+        return _watched(self._call(lambda *state: _left(step, _Entrance(*state), told), *entered), tick)
 
     def _call(self, layers: Callable[..., T], *states: Tensor) -> T:
         if self.low_memory and torch.is_grad_enabled():

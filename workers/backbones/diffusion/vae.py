@@ -49,6 +49,7 @@ class VaeEncoder(nn.Module):
                 tick()
                 hidden = resnet(hidden, None)
             for downsampler in block.downsamplers or ():
+                tick()
                 hidden = downsampler(hidden)
         tick()
         hidden = self.encoder.mid_block(hidden)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from alignment.pairwise import PairwiseMaps
 from alignment.sampling import ImageSize
-from api_schemas.methods.sd_correspondence import SdCorrespondenceParams
 from workers.methods.base import MethodResult
+from workers.methods.sd_correspondence.dense import dense_maps
 from workers.methods.sd_correspondence.matches import Match, Matches, document
 from workers.methods.sd_correspondence.readout import HEAT_CELLS
 from workers.methods.sd_correspondence.sheets import heat_sheets, points_pictures
@@ -74,23 +74,9 @@ def _form(work: Work, matches: Matches) -> PairwiseMaps:
             way_back = [x, y, back_x, back_y, matches.confidence(index, peak)]
             rows.setdefault((target, query.image), []).append(way_back)
     points = {pair: np.array(found, dtype=np.float32) for pair, found in rows.items()}
-    maps, confidence = _dense(points, work.params)
+    grid = work.params.grid
+    maps, confidence = ({}, {}) if grid is None else dense_maps(points, grid.image, grid.side, sizes)
     return PairwiseMaps(images=sizes, maps=maps, confidence=confidence, points=points)
-
-
-def _dense(
-    points: dict[tuple[int, int], npt.NDArray[np.float32]], params: SdCorrespondenceParams
-) -> tuple[dict[tuple[int, int], npt.NDArray[np.float32]], dict[tuple[int, int], npt.NDArray[np.floating]]]:
-    """Maps from the image of the grid, whose points are the centres of its cells."""
-    if params.grid is None:
-        return {}, {}
-    side, source = params.grid.side, params.grid.image
-    grids = {pair: rows.reshape(side, side, 5) for pair, rows in points.items() if pair[0] == source}
-    maps = {pair: rows[..., 2:4].copy() for pair, rows in grids.items()}
-    confidence: dict[tuple[int, int], npt.NDArray[np.floating]] = {
-        pair: np.nan_to_num(rows[..., 4]) for pair, rows in grids.items()
-    }
-    return maps, confidence
 
 
 def _scores(matches: Matches, image: int) -> dict[str, JsonValue]:
