@@ -164,3 +164,17 @@ def context(seed: int = 0) -> Tensor:
     angle = (index * PLASTIC_RATIO + 0.29).frac()
     values = (-2 * radius.log()).sqrt() * (2 * math.pi * angle).cos()
     return values.float().view(1, 77, 32)
+
+
+def save_own_checkpoint(weights_dir: Path, name: str) -> Path:
+    """Write the U-Net and the autoencoder below a weights folder, and the catalogue that names them; return that."""
+    folder = weights_dir / name
+    tiny_unet().save_pretrained(folder / "unet", safe_serialization=True)
+    tiny_vae().save_pretrained(folder / "vae", safe_serialization=True)
+    files = "".join(
+        f'[[{name}.files]]\npath = "{path.relative_to(folder)}"\nbytes = {path.stat().st_size}\n'
+        for path in sorted(folder.rglob("*.*"))
+    )
+    catalogue = weights_dir / "catalogue.toml"
+    catalogue.write_text(f'[{name}]\nhub = "me/{name}"\nlicense = "CC0-1.0"\nfamily = "stable_diffusion"\n{files}')
+    return catalogue
