@@ -149,8 +149,10 @@ class SdCorrespondenceParams(ModelParams):
     working_size: int = Field(
         default=FRAME, ge=256, le=768, multiple_of=64, description="Side of these squares, in pixels; 512 in the paper."
     )
-    subpixel: Literal["argmax", "local_soft"] = Field(
-        default="argmax", description="Which place counts as found: the highest pixel, or the centroid of the peak."
+    subpixel: Literal["argmax", "local_soft"] | None = Field(
+        default=None,
+        description="Which place counts as found: the highest pixel, or the centroid of the peak. Left out: the first "
+        "with `official`, else the second, which is nearer.",
     )
     tuning: Tuning = Field(default_factory=Tuning, description="For experts.")
 
@@ -169,6 +171,8 @@ class SdCorrespondenceParams(ModelParams):
             filled["grid"] = {}
         if given.get("cycle") is None:
             filled["cycle"] = preset in ("joint", "cached")
+        if given.get("subpixel") is None:
+            filled["subpixel"] = "argmax" if preset == "official" else "local_soft"
         if isinstance(tuning, dict) and isinstance(preset, str) and preset in _PRESETS:
             named = {name: value for name, value in tuning.items() if value is not None}
             filled["tuning"] = _PRESETS[preset].model_dump(exclude_none=True) | named

@@ -5,13 +5,15 @@ multiply-add, one crop.
 """
 
 from dataclasses import dataclass
+from math import ceil
 
 _ENCODE, _FORWARD, _BACKWARD, _PREFIX = 1.1167, 0.4794, 0.4705, 0.0419
 """TFLOP of the autoencoder's encoder; of the U-Net up to the last layer that is read, and back; of its part that no
 embedding changes."""
-_READ_STEP, _READ = 0.0008, 0.0003
+_READ_STEP, _READ = 0.0013, 0.0007
 """TFLOP of a step, and of a reading, on features that are fixed."""
 _CORNERS = 4
+_FILLED, _SPARSE_GROUPS = 0.6, 2
 _OFFICIAL_SIZE = 512
 _UNET_AND_VAE_BYTES = 3.77e9
 _EMBEDDING_BYTES = 77 * 768 * 4
@@ -56,7 +58,10 @@ class Work:
         return scale * (self._encoded() + there + (back if self.cycle else 0.0))
 
     def _groups(self, queries: int) -> int:
-        return -(-queries // self.points_per_embedding)
+        """Embeddings of a round; points that share one lie apart, so that groups are not full."""
+        if self.points_per_embedding == 1:
+            return queries
+        return min(queries, ceil(queries / (_FILLED * self.points_per_embedding)) + _SPARSE_GROUPS)
 
     def _encoded(self) -> float:
         """Crops that go through the autoencoder, and where features are fixed through the U-Net too."""

@@ -21,6 +21,7 @@ UNET: Mapping[str, object] = MappingProxyType(
         "only_cross_attention": False,
         "dual_cross_attention": False,
         "attention_type": "default",
+        "cross_attention_norm": None,
     }
 )
 VAE: Mapping[str, object] = MappingProxyType(

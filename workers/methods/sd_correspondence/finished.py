@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from workers.methods.base import BaseResult, OtherWeightsError
-from workers.methods.sd_correspondence.matches import Matches, parsed
+from workers.methods.sd_correspondence.matches import Matches, shares_told, take_up
 from workers.methods.sd_correspondence.search import Learnt
 from workers.methods.sd_correspondence.work import Work
 
@@ -34,8 +34,13 @@ def finished_matches(base: BaseResult, work: Work) -> Matches:
     """Read what a result found."""
     rows = base.documents["matches"]
     assert isinstance(rows, list)
-    heats = {
-        image: list(torch.from_numpy(np.array(heat, dtype=np.float32)))
-        for image, heat in enumerate(base.image_tensors["heat_maps"])
-    }
-    return parsed(rows, work.search.queries, heats)
+    matches = work.matches(shares_told(rows))
+    take_up(
+        matches,
+        rows,
+        {
+            image: list(torch.from_numpy(np.array(heat, dtype=np.float32)))
+            for image, heat in enumerate(base.image_tensors["heat_maps"])
+        },
+    )
+    return matches

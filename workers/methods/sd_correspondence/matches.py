@@ -54,43 +54,74 @@ class Matches:
     queries: Sequence[Query]
     shares: Mapping[int, Sequence[float]]
     """Per query the last loss of each round as a share of that of no attention."""
+    limits: Mapping[int, float]
+    """Per image how far, in pixels of the upload, a query may be found from itself."""
+    soft: bool = False
+    """Whether the centroid of a peak counts as found."""
     there: dict[tuple[int, int], Match] = field(default_factory=dict)
     """By query and image, the query's own image among them."""
     back: dict[tuple[int, int], tuple[float, float, float]] = field(default_factory=dict)
     """By query and target, where the way back ends (x, y in pixels of the source), and its peak."""
 
     def confidence(self, query: int, peak: float) -> float:
-        """How a peak compares with that of the query in its own image, in [0, 1]: 1 is as clear as there."""
+        """How a peak compares with that of the query in its own image, in [0, 1].
+
+        1 is as clear as there; 0 where there is no peak, and for queries that `is_doubtful` tells.
+        """
         own = self.there.get((query, self.queries[query].image))
         reference = peak if own is None else own.peak
-        return min(1.0, peak / reference) if reference > 0 else 0.0
+        if self.is_doubtful(query) or not reference > 0 or not math.isfinite(peak):
+            return 0.0
+        return min(1.0, peak / reference)
+
+    def is_doubtful(self, query: int) -> bool:
+        """Whether what was found of a query means little: nothing was learnt, or it is not found where it lies."""
+        return not self.is_learnt(query) or self.is_astray(query)
+
+    def is_learnt(self, query: int) -> bool:
+        """Whether an embedding learnt to attend to the point."""
+        return any(share <= UNLEARNT for share in self.shares[query])
+
+    def is_astray(self, query: int) -> bool:
+        """Whether the point is found too far from where it lies in its own image."""
+        error = self.self_error(query)
+        return error is not None and not error <= self.limits[self.queries[query].image]
+
+    def self_error(self, query: int) -> float | None:
+        """How far, in pixels of the upload, a query is found from itself; None where it was not looked for."""
+        asked = self.queries[query]
+        own = self.there.get((query, asked.image))
+        return None if own is None else math.dist(own.place(soft=self.soft), (asked.x, asked.y))
+
+    def warnings(self) -> list[str]:
+        """What to tell the user of all queries."""
+        doubtful = sum(map(self.is_doubtful, range(len(self.queries))))
+        if not doubtful:
+            return []
+        return [
+            f"{doubtful} of {len(self.queries)} points were not learnt, or are not found in their own image: do not "
+            "trust where they were found (matches.json names them)"
+        ]
 
 
 def in_upload(found: Found, square: Square) -> Match:
-    """Bring places from the square to pixels of the upload."""
+    """Bring places from the square to pixels of the upload; rounded, so that a document read back says the same."""
     (x, y), (soft_x, soft_y) = square.outward(torch.tensor([[found.x, found.y], [found.soft_x, found.soft_y]]).numpy())
     return Match(
-        x=float(x),
-        y=float(y),
-        soft_x=float(soft_x),
-        soft_y=float(soft_y),
-        **{name: getattr(found, name) for name in _FIGURES},
+        x=round(float(x), _DIGITS),
+        y=round(float(y), _DIGITS),
+        soft_x=round(float(soft_x), _DIGITS),
+        soft_y=round(float(soft_y), _DIGITS),
+        **{name: round(getattr(found, name), _DIGITS) for name in _FIGURES},
         heat=found.heat,
     )
 
 
-def document(matches: Matches, *, soft: bool, self_error_limit: Mapping[int, float]) -> list[JsonValue]:
-    """Tell, per query, where it was found and what to doubt.
-
-    Args:
-        matches: all.
-        soft: whether the centroid counts as found.
-        self_error_limit: per image how far, in pixels of the upload, a query may be found from itself.
-    """
+def document(matches: Matches) -> list[JsonValue]:
+    """Tell, per query, where it was found and what to doubt."""
     rows: list[JsonValue] = []
     for index, query in enumerate(matches.queries):
-        own = matches.there.get((index, query.image))
-        error = None if own is None else math.dist(own.place(soft=soft), (query.x, query.y))
+        error = matches.self_error(index)
         targets = [image for found, image in sorted(matches.there) if found == index and image != query.image]
         rows.append(
             {
@@ -100,27 +131,33 @@ def document(matches: Matches, *, soft: bool, self_error_limit: Mapping[int, flo
                 "x": query.x,
                 "y": query.y,
                 "loss_shares": [_number(share) for share in matches.shares[index]],
-                "own": None if own is None else _entry(matches, index, query.image, soft=soft),
+                "own": None if error is None else _entry(matches, index, query.image),
                 "self_error": None if error is None else _number(error),
-                "problems": list(_problems(matches.shares[index], error, self_error_limit[query.image])),
-                "targets": [_entry(matches, index, image, soft=soft) for image in targets],
+                "problems": _problems(matches, index),
+                "targets": [_entry(matches, index, image) for image in targets],
             }
         )
     return rows
 
 
-def _problems(shares: Sequence[float], error: float | None, limit: float) -> list[JsonValue]:
+def _problems(matches: Matches, query: int) -> list[JsonValue]:
     problems: list[JsonValue] = []
-    if min(shares) > UNLEARNT:
+    if not matches.is_learnt(query):
         problems.append("no embedding learnt to attend to this point; what was found elsewhere means little")
-    if error is not None and not error <= limit:
+    if matches.is_astray(query):
         problems.append("the point is not found where it lies in its own image; what was found elsewhere means little")
+    lost = [image for of, image in sorted(matches.there) if of == query and math.isnan(matches.there[of, image].peak)]
+    if lost:
+        problems.append(
+            f"attention to this point is not finite in images {', '.join(map(str, lost))}, so it was not found there; "
+            "run the job with another seed, or with a smaller learning rate"
+        )
     return problems
 
 
-def _entry(matches: Matches, query: int, image: int, *, soft: bool) -> dict[str, JsonValue]:
+def _entry(matches: Matches, query: int, image: int) -> dict[str, JsonValue]:
     match = matches.there[query, image]
-    x, y = match.place(soft=soft)
+    x, y = match.place(soft=matches.soft)
     row: dict[str, JsonValue] = {"image": image, "x": _number(x), "y": _number(y)}
     row["confidence"] = _number(matches.confidence(query, match.peak))
     row |= {"argmax": _pair(match.x, match.y), "centroid": _pair(match.soft_x, match.soft_y)}
@@ -133,11 +170,18 @@ def _entry(matches: Matches, query: int, image: int, *, soft: bool) -> dict[str,
     return row
 
 
-def parsed(rows: Sequence[JsonValue], queries: Sequence[Query], heats: Mapping[int, Sequence[Tensor]]) -> Matches:
-    """Read a document back; heat maps lie apart, by image and query."""
+def shares_told(rows: Sequence[JsonValue]) -> dict[int, list[float]]:
+    """Per query the shares of the loss that a document tells."""
     entries = [cast(dict[str, JsonValue], row) for row in rows]
-    shares = [[_float(share) for share in cast(list[JsonValue], row["loss_shares"])] for row in entries]
-    matches = Matches(queries, dict(enumerate(shares)))
+    return {
+        index: [_float(share) for share in cast(list[JsonValue], row["loss_shares"])]
+        for index, row in enumerate(entries)
+    }
+
+
+def take_up(matches: Matches, rows: Sequence[JsonValue], heats: Mapping[int, Sequence[Tensor]]) -> None:
+    """Take up what a document tells; heat maps lie apart, by image and query."""
+    entries = [cast(dict[str, JsonValue], row) for row in rows]
     for index, row in enumerate(entries):
         for entry in cast(list[dict[str, JsonValue]], [row["own"], *cast(list[JsonValue], row["targets"])]):
             if entry is None:
@@ -150,7 +194,6 @@ def parsed(rows: Sequence[JsonValue], queries: Sequence[Query], heats: Mapping[i
             if "back" in entry:
                 back = cast(dict[str, JsonValue], entry["back"])
                 matches.back[index, image] = (_float(back["x"]), _float(back["y"]), _float(back["peak"]))
-    return matches
 
 
 def _place(pair: JsonValue) -> tuple[float, float]:

@@ -90,15 +90,15 @@ class Optimisation:
     @property
     def embeddings(self) -> Tensor:
         """(G, R, 77, D) on the CPU, in float32."""
-        found = self._embeddings.detach().float().cpu()
+        found = self._embeddings.detach().float().cpu().clone()
         return found.reshape(len(self._groups), self._options.rounds, *found.shape[1:])
 
     @property
     def shares_of_nothing(self) -> Tensor:
-        """Last loss of each item (G, R) as a share of the loss of no attention at all."""
-        last = self.losses.nan_to_num(torch.inf)
-        ended = self.losses.isfinite().sum(0).clamp_min(1) - 1
-        final = last.gather(0, ended[None])[0]
+        """Last loss of each item (G, R) as a share of the loss of no attention at all; inf if there is none."""
+        order = torch.arange(1, len(self.losses) + 1)[:, None]
+        last = (self.losses.isfinite() * order).argmax(0)
+        final = self.losses.gather(0, last[None])[0].nan_to_num(torch.inf)
         middle = torch.full((1, 1, 2), self._options.size / 2)
         return (final / self._loss.of_nothing(middle)[0, 0]).reshape(-1, self._options.rounds)
 
@@ -107,12 +107,10 @@ class Optimisation:
         items = self._active()
         views = {owner: self._view(owner) for owner in dict.fromkeys(self._owner[item] for item in items)}
         gradients = torch.zeros_like(self._embeddings)
-        losses = torch.full((len(self._embeddings),), torch.nan)
+        losses, shares = torch.full((2, len(self._embeddings)), torch.nan)
 
         def work(part: Sequence[int]) -> None:
-            found, gradient = self._pass(part, views)
-            losses[list(part)] = found
-            gradients[list(part)] = gradient
+            losses[list(part)], shares[list(part)], gradients[list(part)] = self._pass(part, views)
 
         self._passes.run(items, work)
         before = self._embeddings.detach().clone()
@@ -125,8 +123,8 @@ class Optimisation:
         self.losses[self.done] = losses
         self.done += 1
         if self._options.stop_early:
-            self._patience.see(losses)
-        return float(losses[items].mean())
+            self._patience.see(shares)
+        return float(losses[items].nanmean())
 
     def state(self) -> dict[str, Tensor]:
         """Everything needed to go on as if nothing had happened."""
@@ -142,7 +140,8 @@ class Optimisation:
         restore_moments(self._adam, {"embeddings": self._embeddings}, state)
         self.losses.copy_(state["losses"])
         for one, kept in zip(self._generators, state["generators"], strict=True):
-            one.set_state(kept)
+            # Torch reads beyond the end of a tensor that is part of a larger one.
+            one.set_state(kept.clone())
         self._patience.restore(state)
         self.done = int(state["done"])
 
@@ -168,8 +167,11 @@ class Optimisation:
         suited = crops.for_point(place, bank) if is_single else bank
         return suited[int(torch.randint(len(suited), (1,), generator=source))]
 
-    def _pass(self, items: Sequence[int], views: Mapping[int, View]) -> tuple[Tensor, Tensor]:
-        """Losses (B,) and gradients (B, 77, D) of some items."""
+    def _pass(self, items: Sequence[int], views: Mapping[int, View]) -> tuple[Tensor, Tensor, Tensor]:
+        """Losses (B,) of some items, the same as shares of that of no attention, and gradients (B, 77, D).
+
+        Losses are NaN where no point lies in the crop.
+        """
         device = self._embeddings.device
         owners = list(dict.fromkeys(self._owner[item] for item in items))
         index = torch.tensor([owners.index(self._owner[item]) for item in items], device=device)
@@ -180,7 +182,9 @@ class Optimisation:
         by_point = self._loss(maps, centres.to(device)) * weights.to(device)
         losses = by_point.sum(1)
         (gradient,) = torch.autograd.grad(losses.sum() * _LOSS_SCALE, given)
-        return losses.detach().float().cpu(), gradient / _LOSS_SCALE
+        found = losses.detach().float().cpu().where(weights.any(1), torch.nan)
+        nothing = (self._loss.of_nothing(centres) * weights).sum(1)
+        return found, found / nothing, gradient / _LOSS_SCALE
 
     def _centres(self, items: Sequence[int], views: Mapping[int, View]) -> tuple[Tensor, Tensor]:
         """Where the points lie in the crops, upsampled (B, T, 2), and what each counts (B, T): outside, nothing."""

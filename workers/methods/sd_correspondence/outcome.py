@@ -17,10 +17,7 @@ from workers.methods.sd_correspondence.dense import dense_maps
 from workers.methods.sd_correspondence.matches import Match, Matches, document
 from workers.methods.sd_correspondence.readout import HEAT_CELLS
 from workers.methods.sd_correspondence.sheets import heat_sheets, points_pictures
-from workers.methods.sd_correspondence.squares import Square
 from workers.methods.sd_correspondence.work import Work
-
-_SELF_ERROR_SIGMAS = 2
 
 
 def outcome(
@@ -34,28 +31,22 @@ def outcome(
         embeddings: (E, R, 77, D) of all groups.
         losses: (E, R, steps).
     """
-    squares, reader = work.search.pictures.squares, work.search.pictures.reader
     images = work.images
-    limits = {index: _SELF_ERROR_SIGMAS * work.options.sigma * _scale(square) for index, square in enumerate(squares)}
     return MethodResult(
         form=_form(work, matches),
         backbone=work.params.model,
-        backbone_identity=reader.identity,
+        backbone_identity=work.search.pictures.reader.identity,
         scores=[_scores(matches, index) for index in range(len(images))],
+        warnings=matches.warnings(),
         pictures=heat_sheets(work, matches),
         tensors={"embeddings": embeddings, "loss_curves": losses},
         documents={
-            "matches": document(matches, soft=work.is_soft, self_error_limit=limits),
+            "matches": document(matches),
             "embeddings_info": work.info,
         },
         image_pictures={"points": points_pictures(work, matches)},
         image_tensors={"heat_maps": [_heats(matches, index) for index in range(len(images))]},
     )
-
-
-def _scale(square: Square) -> float:
-    """Pixels of the upload to one of the square, along the finer axis."""
-    return min(square.width / square.box[2], square.height / square.box[3])
 
 
 def _form(work: Work, matches: Matches) -> PairwiseMaps:
@@ -65,7 +56,7 @@ def _form(work: Work, matches: Matches) -> PairwiseMaps:
         query = matches.queries[index]
         if target == query.image:
             continue
-        x, y = match.place(soft=work.is_soft)
+        x, y = match.place(soft=matches.soft)
         rows.setdefault((query.image, target), []).append(
             [query.x, query.y, x, y, matches.confidence(index, match.peak)]
         )

@@ -11,10 +11,11 @@ _MEMORY = 0.85
 _PROGRESS = 0.01
 _PATIENCE = 10
 _WARM_UP = 16
+_LEARNT = 0.9
 
 
 class Patience:
-    """Follows losses, smoothed as crops differ, and gives up on items that have stopped falling."""
+    """Follows losses, smoothed as crops differ, and ends items that have learnt something and stopped falling."""
 
     def __init__(self, count: int) -> None:
         """Follow `count` items."""
@@ -24,7 +25,10 @@ class Patience:
         self._seen = torch.zeros(count)
 
     def see(self, losses: Tensor) -> None:
-        """Take in the losses (B,) of a step; NaN for items that took no part."""
+        """Take in the losses (B,) of a step as shares of that of no attention; NaN for items that took no part.
+
+        Shares, since the wanted peak is cut where a point lies near a crop's edge, and the loss then is less.
+        """
         took_part = losses.isfinite()
         self._seen += took_part
         smooth = _MEMORY * self._mean + (1 - _MEMORY) * losses.nan_to_num(0.0)
@@ -36,7 +40,7 @@ class Patience:
 
     def patient(self) -> list[int]:
         """Items that go on."""
-        ended = (self._stale >= _PATIENCE) & (self._seen >= _WARM_UP)
+        ended = (self._stale >= _PATIENCE) & (self._seen >= _WARM_UP) & (self._best < _LEARNT)
         going: list[int] = (~ended).nonzero()[:, 0].tolist()
         return going
 

@@ -69,15 +69,18 @@ class Pictures:
 
     def target(self, scene: Scene, index: int, *, corners_only: bool = False) -> Target:
         """An image to be read; in the four corner crops alone, if that is to do."""
-        about = (self.seed, self.fingerprint(index))
-        count = len(self.crops.corners()) if corners_only else self.options.read_crops
         return Target(
             scene=scene,
             features=self.features(scene, index, self.options.read_timestep),
             inside=self.squares[index].inside(),
-            seed=about,
-            windows=self.crops.bank(count, generator(*about, "windows")),
+            seed=(self.seed, self.fingerprint(index)),
+            windows=self.windows(index, corners_only=corners_only),
         )
+
+    def windows(self, index: int, *, corners_only: bool) -> list[Window]:
+        """Crops in which an image is read by all embeddings."""
+        count = len(self.crops.corners()) if corners_only else self.options.read_crops
+        return self.crops.bank(count, generator(self.seed, self.fingerprint(index), "windows"))
 
     def _context(self) -> Tensor:
         """What fixed features are told (1, 77, D): noise, as an embedding is when it begins; it hardly leaves it."""

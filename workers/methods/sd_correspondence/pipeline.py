@@ -10,7 +10,6 @@ from api_schemas.methods.sd_correspondence import SdCorrespondenceParams
 from workers.methods.base import BaseResult, ExtendableMethod, InputImage, MethodResult
 from workers.methods.features import require_structure
 from workers.methods.sd_correspondence.finished import finished_learning, finished_matches
-from workers.methods.sd_correspondence.matches import Matches
 from workers.methods.sd_correspondence.outcome import outcome
 from workers.methods.sd_correspondence.search import joined_embeddings, shares_of
 from workers.methods.sd_correspondence.ways import go_back, go_there
@@ -49,8 +48,9 @@ def find_queries(work: Work) -> MethodResult:
     work.pulse.stage("encoding")
     work.search.encode(work.params.sources)
     work.pulse.stage("optimisation")
-    learnt = work.search.learn(work.batches, "learn")
-    matches = Matches(work.search.queries, shares_of(work.batches, learnt))
+    meter = work.search.meter(work.search.units_to_learn(work.batches))
+    learnt = work.search.learn(work.batches, "learn", meter)
+    matches = work.matches(shares_of(work.batches, learnt))
     work.pulse.stage("transfer")
     go_there(work, learnt, matches)
     work.pulse.stage("cycle")

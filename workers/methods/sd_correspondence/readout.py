@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import torch
@@ -19,7 +20,7 @@ _SOFT_RADIUS = 48 / 512
 
 @dataclass(frozen=True)
 class Found:
-    """Where a query was found in a picture, in pixels of its square, and how surely.
+    """Where a query was found in a picture, in pixels of its square, and how surely; all NaN where it was not.
 
     Attributes:
         x, y: centre of the highest pixel.
@@ -95,12 +96,17 @@ def fused(maps: Tensor, fusion: Literal["softmax", "mean"]) -> Tensor:
 def located(maps: Tensor, inside: Tensor, *, sigma: float, fusion: Literal["softmax", "mean"]) -> Found:
     """Find the query in the maps of a picture.
 
+    Rounds in which attention is not finite do not count; if there is no other, the query is nowhere.
+
     Args:
         maps: (R, L, S, S) by round and layer.
         inside: (S, S) bool, pixels that show the picture.
         sigma: of the peak, in pixels.
         fusion: how layers become one.
     """
+    maps = maps[maps.flatten(1).isfinite().all(1)]
+    if len(maps) == 0:
+        return _nowhere()
     by_layer = maps.mean(0)
     mean = by_layer.mean(0).where(inside, 0.0)
     x, y = _argmax(fused(by_layer, fusion).where(inside, -torch.inf))
@@ -119,6 +125,11 @@ def located(maps: Tensor, inside: Tensor, *, sigma: float, fusion: Literal["soft
         layer_spread=_spread([one.where(inside, 0.0) for one in by_layer]),
         heat=adaptive_avg_pool2d(mean[None], HEAT_CELLS)[0].cpu(),
     )
+
+
+def _nowhere() -> Found:
+    heat = torch.full((HEAT_CELLS, HEAT_CELLS), torch.nan)
+    return Found(**{one.name: math.nan for one in fields(Found) if one.name != "heat"}, heat=heat)
 
 
 def _argmax(values: Tensor) -> tuple[float, float]:

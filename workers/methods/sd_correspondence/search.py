@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -12,13 +12,14 @@ from torch import Tensor
 
 from workers.methods.features import Heartbeat
 from workers.methods.sd_correspondence.kept import Kept
+from workers.methods.sd_correspondence.meter import Meter
 from workers.methods.sd_correspondence.optimisation import Group, Optimisation
 from workers.methods.sd_correspondence.passes import Passes
 from workers.methods.sd_correspondence.pictures import Pictures
 from workers.methods.sd_correspondence.plan import Batch, Query, places_of
 from workers.methods.sd_correspondence.readout import Found
 from workers.methods.sd_correspondence.scene import FeatureSource, Scene
-from workers.methods.sd_correspondence.transfer import read
+from workers.methods.sd_correspondence.transfer import Target, read, units_to_read
 
 _FIGURES = [one.name for one in fields(Found) if one.name != "heat"]
 
@@ -50,72 +51,94 @@ class Search:
         """Search for other points in the same images."""
         return Search(self.pictures, queries, self._passes, self.kept, self._pulse)
 
+    def meter(self, total: int) -> Meter:
+        """Count units of a stage."""
+        return Meter(self._pulse, self.kept, total)
+
     def encode(self, sources: Sequence[int]) -> None:
         """Encode the crops from which the views of source images are drawn."""
         banks = [(self._scene(image), window) for image in sources for window in self.pictures.draws(image).bank]
-        for done, (scene, window) in enumerate(banks):
+        meter = self.meter(len(banks))
+        for scene, window in banks:
             scene.encode([window])
-            self._pulse.step(done + 1, len(banks))
+            meter.advance()
 
-    def learn(self, batches: Sequence[Batch], key: str) -> list[Learnt]:
+    def units_to_learn(self, batches: Sequence[Batch]) -> int:
+        """Count what `learn` tells a meter: steps."""
+        return len(batches) * self.pictures.options.steps
+
+    def learn(self, batches: Sequence[Batch], key: str, meter: Meter) -> list[Learnt]:
         """Optimise the embeddings of all batches; `key` names them among what is kept."""
-        steps = self.pictures.options.steps
         features: dict[int, FeatureSource] = {}
         learnt = []
         for number, batch in enumerate(batches):
-            name = f"{key}-{number}"
+            name, before = f"{key}-{number}", meter.done
             if self.kept.get(name) is None:
                 if batch.image not in features:
                     features = {batch.image: self._features(batch.image)}
-                report = _Report(self._pulse, number * steps, len(batches) * steps)
-                self.kept.put(name, self._learn(batch, name, features[batch.image], report))
+                self.kept.put(name, self._learn(batch, name, features[batch.image], meter))
+            meter.advance(before + self.pictures.options.steps - meter.done)
             learnt.append(Learnt(**(self.kept.get(name) or {})))
         return learnt
 
+    def units_to_find(self, image: int, batches: Sequence[Batch], *, corners_only: bool = False) -> int:
+        """Count what `find` tells a meter: crops that are read."""
+        windows = len(self.pictures.windows(image, corners_only=corners_only))
+        return sum(units_to_read(windows, self._items(batch), self.pictures.options) for batch in batches)
+
     def find(
-        self, image: int, batches: Sequence[Batch], learnt: Sequence[Learnt], key: str, *, corners_only: bool = False
+        self,
+        image: int,
+        batches: Sequence[Batch],
+        learnt: Sequence[Learnt],
+        key: str,
+        meter: Meter,
+        *,
+        corners_only: bool = False,
     ) -> dict[int, Found]:
         """Find the queries of batches in an image: by query."""
         scene = self._scenes.get(image) or self.pictures.scene(image)
         target = self.pictures.target(scene, image, corners_only=corners_only)
         found: dict[int, Found] = {}
         for number, (batch, outcome) in enumerate(zip(batches, learnt, strict=True)):
-            name = f"{key}-{image}-{number}"
+            name, before = f"{key}-{image}-{number}", meter.done
             if self.kept.get(name) is None:
-                groups = read(
-                    target,
-                    outcome.embeddings,
-                    batch.tokens,
-                    self.pictures.reader,
-                    self.pictures.options,
-                    self._passes,
-                    tick=self._pulse.beat,
-                )
-                rows = [
-                    one
-                    for group, of_tokens in zip(batch.groups, groups, strict=True)
-                    for one in of_tokens[: len(group)]
-                ]
-                self.kept.put(name, _packed(rows))
+                self.kept.put(name, _packed(self._read(target, batch, outcome, meter)))
+            units = units_to_read(len(target.windows), self._items(batch), self.pictures.options)
+            meter.advance(before + units - meter.done)
             found |= dict(zip(batch.queries, _unpacked(self.kept.get(name) or {}), strict=True))
         return found
 
-    def forget(self, image: int) -> None:
-        """Let an image's latents go."""
-        self._scenes.pop(image, None)
+    def _items(self, batch: Batch) -> int:
+        return len(batch.groups) * self.pictures.options.rounds
 
-    def _learn(self, batch: Batch, name: str, features: FeatureSource, report: _Report) -> dict[str, Tensor]:
+    def _read(self, target: Target, batch: Batch, outcome: Learnt, meter: Meter) -> list[Found]:
+        reader, options = self.pictures.reader, self.pictures.options
+        groups = read(
+            target,
+            outcome.embeddings,
+            batch.tokens,
+            reader,
+            options,
+            self._passes,
+            tick=self._pulse.beat,
+            on_crop=meter.advance,
+        )
+        return [one for group, of_tokens in zip(batch.groups, groups, strict=True) for one in of_tokens[: len(group)]]
+
+    def _learn(self, batch: Batch, name: str, features: FeatureSource, meter: Meter) -> dict[str, Tensor]:
         optimisation = self._begin(batch, features)
         current = f"{name}-current"
         if (begun := self.kept.get(current)) is not None:
             optimisation.restore(begun)
+            meter.advance(optimisation.done)
 
         def state() -> dict[str, Tensor]:
             self.kept.put(current, optimisation.state())
             return self.kept.state()
 
         while not optimisation.is_finished:
-            report(optimisation.step(), optimisation.done, state)
+            meter.advance(state=state, loss=optimisation.step())
         self.kept.drop(current)
         rounds, steps = self.pictures.options.rounds, self.pictures.options.steps
         return {
@@ -158,18 +181,6 @@ def shares_of(batches: Sequence[Batch], learnt: Sequence[Learnt]) -> dict[int, l
         for number, group in enumerate(batch.groups)
         for query in group
     }
-
-
-@dataclass(frozen=True)
-class _Report:
-    """Tells the steps of a batch among those of all."""
-
-    pulse: Heartbeat
-    before: int
-    total: int
-
-    def __call__(self, loss: float, done: int, state: Callable[[], dict[str, Tensor]]) -> None:
-        self.pulse.step(self.before + done, self.total, state=state, loss=loss)
 
 
 def _packed(found: Sequence[Found]) -> dict[str, Tensor]:

@@ -38,7 +38,7 @@ def _points_picture(work: Work, matches: Matches, image: int, colours: Rgb) -> R
     for row, number in enumerate(numbers):
         query, match = matches.queries[number], matches.there[number, image]
         is_own = query.image == image
-        points[row] = (query.x, query.y) if is_own else match.place(soft=work.is_soft)
+        points[row] = (query.x, query.y) if is_own else match.place(soft=matches.soft)
         confidence[row] = 1.0 if is_own else matches.confidence(number, match.peak)
     return points_picture(
         work.images[image].rgb,
@@ -65,13 +65,13 @@ def _sheet(work: Work, matches: Matches, number: int) -> Rgb:
 def _tile(work: Work, matches: Matches, number: int, image: int) -> HeatTile:
     query, match = matches.queries[number], matches.there[number, image]
     is_own = query.image == image
-    place = (query.x, query.y) if is_own else match.place(soft=work.is_soft)
+    place = (query.x, query.y) if is_own else match.place(soft=matches.soft)
     return HeatTile(
         rgb=work.images[image].rgb,
         heat=match.heat.numpy(),
         point=place if np.isfinite(place).all() else None,
         name=work.images[image].name,
-        peak=match.peak,
+        peak=match.peak if np.isfinite(match.peak) else None,
         is_source=is_own,
         box=_shown_part(work.search.pictures.squares[image]),
     )

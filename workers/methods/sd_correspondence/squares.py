@@ -27,6 +27,11 @@ class Square:
         """Whether the image fills the square."""
         return self.box == (0, 0, self.size, self.size)
 
+    @property
+    def pixel(self) -> float:
+        """Pixels of the image to one of the square, along the finer axis."""
+        return min(self.width / self.box[2], self.height / self.box[3])
+
     def inward(self, points: npt.NDArray[np.floating]) -> Points:
         """Pixels (P, 2) of the image to pixels of the square."""
         x, y, width, height = self.box

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workers.backbones.base import Tick
+from workers.backbones.base import Tick, no_tick
 from workers.methods.sd_correspondence.crops import Window
 from workers.methods.sd_correspondence.options import Options
 from workers.methods.sd_correspondence.passes import Passes
@@ -36,8 +36,21 @@ class Target:
     windows: Sequence[Window]
 
 
+def units_to_read(windows: int, items: int, options: Options) -> int:
+    """Count the crops that `read` tells of: those that all embeddings share, or each embedding's own."""
+    return items * options.read_crops if options.adaptive else windows
+
+
 def read(
-    target: Target, embeddings: Tensor, tokens: int, reader: Reader, options: Options, passes: Passes, *, tick: Tick
+    target: Target,
+    embeddings: Tensor,
+    tokens: int,
+    reader: Reader,
+    options: Options,
+    passes: Passes,
+    *,
+    tick: Tick = no_tick,
+    on_crop: Tick = no_tick,
 ) -> Iterator[list[Found]]:
     """Find the points of groups in a picture.
 
@@ -49,13 +62,14 @@ def read(
         options: of the job.
         passes: how many embeddings go through the network at once.
         tick: called during the work.
+        on_crop: called for each crop that is read, see `units_to_read`.
 
     Yields:
         Per group what was found of its points; of groups with fewer, what follows means nothing.
     """
     rounds = embeddings.shape[1]
     items = embeddings.flatten(0, 1).to(reader.device)
-    reading = _Reading(target, reader, options, passes, tokens)
+    reading = _Reading(target, reader, options, passes, tokens, on_crop)
     maps = reading.adaptive(items, rounds) if options.adaptive else reading.shared(items)
     inside = target.inside.to(items.device)
     for first in range(0, len(items), rounds):
@@ -73,6 +87,7 @@ class _Reading:
     options: Options
     passes: Passes
     tokens: int
+    on_crop: Tick
 
     def shared(self, items: Tensor) -> Iterator[Tensor]:
         """Maps (T, L, S, S) of each embedding (B, 77, D), read in the same crops under the same noise."""
@@ -99,6 +114,7 @@ class _Reading:
                     window = crops.draw((column + 0.5, row + 0.5), source)
                 windows.append(window)
                 found.append(self._maps(View(window, self._noise(source)), items[index : index + 1]))
+                self.on_crop()
                 total += torch.stack([laid(layer, [window], crops).mean(0) for layer in found[-1]]).mean(0)
             yield joined([torch.cat(layer) for layer in zip(*found, strict=True)], windows, crops)
 
@@ -113,6 +129,7 @@ class _Reading:
             parts.append(self._maps(view, items[list(part)]))
 
         self.passes.run(range(len(items)), work)
+        self.on_crop()
         return [torch.cat(layer) for layer in zip(*parts, strict=True)]
 
     @torch.no_grad()

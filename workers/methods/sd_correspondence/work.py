@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -12,6 +12,7 @@ from api_schemas.methods.sd_correspondence import SdCorrespondenceParams
 from workers.methods.base import InputImage
 from workers.methods.features import Heartbeat
 from workers.methods.sd_correspondence.kept import Kept
+from workers.methods.sd_correspondence.matches import Matches
 from workers.methods.sd_correspondence.options import Options, options_of
 from workers.methods.sd_correspondence.passes import Passes, first_items
 from workers.methods.sd_correspondence.pictures import Pictures, squares_of
@@ -19,6 +20,8 @@ from workers.methods.sd_correspondence.plan import Batch, batches_of, queries_of
 from workers.methods.sd_correspondence.reader import Reader
 from workers.methods.sd_correspondence.search import Search
 from workers.run_context import Run
+
+_SELF_ERROR_SIGMAS = 2
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,15 @@ class Work:
     info: dict[str, JsonValue]
     """What the embeddings depend on."""
 
-    @property
-    def is_soft(self) -> bool:
-        """Whether the centroid of a peak counts as found."""
-        return self.params.subpixel == "local_soft"
+    def matches(self, shares: Mapping[int, Sequence[float]]) -> Matches:
+        """Begin to gather what is found.
+
+        Args:
+            shares: per query what its embedding's rounds have left of the loss of no attention.
+        """
+        reach = _SELF_ERROR_SIGMAS * self.options.sigma
+        limits = {index: reach * square.pixel for index, square in enumerate(self.search.pictures.squares)}
+        return Matches(self.search.queries, shares, limits, soft=self.params.subpixel == "local_soft")
 
 
 def lay_out(images: Sequence[InputImage], params: SdCorrespondenceParams, reader: Reader, run: Run) -> Work:
