@@ -38,7 +38,8 @@ class BedRow:
     """A preset on points of several runs; errors in pixels of a picture of 512.
 
     Attributes:
-        errors: of the highest pixel.
+        errors: of what the preset takes for found.
+        peak_errors: of the highest pixel.
         soft_errors: of the peak's centroid.
         peaks: attention at the highest pixel, in [0, 1].
         steps: mean of an embedding.
@@ -48,6 +49,7 @@ class BedRow:
 
     preset: Preset
     errors: list[float]
+    peak_errors: list[float]
     soft_errors: list[float]
     peaks: list[float]
     steps: float
@@ -87,6 +89,7 @@ def bed_row(preset: Preset, points: Points, seeds: Sequence[int]) -> BedRow:
     return BedRow(
         preset,
         errors=[error for run in runs for error in run.errors],
+        peak_errors=[error for run in runs for error in run.peak_errors],
         soft_errors=[error for run in runs for error in run.soft_errors],
         peaks=[peak for run in runs for peak in run.peaks],
         **{name: float(np.mean([getattr(run, name) for run in runs])) for name in ("steps", *_SECONDS)},
@@ -104,7 +107,8 @@ def _run(preset: Preset, points: Points, seed: int) -> BedRow:
     work.pulse.stage("encoding")
     work.search.encode([0])
     work.pulse.stage("optimisation")
-    learnt = work.search.learn(work.batches, "learn")
+    meter = work.search.meter(work.search.units_to_learn(work.batches))
+    learnt = work.search.learn(work.batches, "learn", meter)
     learnt_at = time.process_time()
     work.pulse.stage("transfer")
     matches = work.matches(shares_of(work.batches, learnt))
@@ -113,7 +117,8 @@ def _run(preset: Preset, points: Points, seed: int) -> BedRow:
     found = [matches.there[index, 1] for index in range(len(points))]
     return BedRow(
         preset,
-        errors=_errors(found, points, soft=False),
+        errors=_errors(found, points, soft=matches.soft),
+        peak_errors=_errors(found, points, soft=False),
         soft_errors=_errors(found, points, soft=True),
         peaks=[match.peak for match in found],
         steps=float(torch.cat([one.losses for one in learnt]).isfinite().sum(-1).float().mean()),

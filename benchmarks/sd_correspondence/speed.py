@@ -128,7 +128,8 @@ def _measured(preset: Preset, images: list[InputImage], steps: int, crops: int) 
     work.pulse.stage("encoding")
     learnt, learn_s = _timed(lambda: _learnt(work))
     once_s, encoded = reader.once_s, reader.encoded
-    _, read_s = _timed(lambda: work.search.find(1, work.batches, learnt, "found"))
+    meter = work.search.meter(work.search.units_to_find(1, work.batches))
+    _, read_s = _timed(lambda: work.search.find(1, work.batches, learnt, "found", meter))
     items = len(POINTS) * whole.rounds
     row = _row(
         preset,
@@ -142,7 +143,7 @@ def _measured(preset: Preset, images: list[InputImage], steps: int, crops: int) 
 
 def _learnt(work: Work) -> list[Learnt]:
     work.search.encode([0])
-    return work.search.learn(work.batches, "learn")
+    return work.search.learn(work.batches, "learn", work.search.meter(work.search.units_to_learn(work.batches)))
 
 
 def _row(form: str, options: Options, *, step_s: float, crop_s: float, read_s: float) -> SpeedRow:

@@ -18,11 +18,12 @@ def bed_table(rows: Sequence[BedRow], seeds: int) -> Table:
     """Errors against the truth."""
     table = Table(
         f"pictures that tell the truth, points x seeds: {len(rows[0].errors) // seeds} x {seeds}",
-        *("error px: mean", "median", "max", "centroid px: mean", "median", "max"),
+        *("error px: mean", "median", "max", "highest pixel: mean", "max", "centroid: mean", "max"),
         *("peak", "steps", "CPU s a query: learn", "find"),
     )
     for row in rows:
-        errors = (f"{of(values):.1f}" for values in (row.errors, row.soft_errors) for of in (mean, median, max))
+        errors = [f"{of(row.errors):.1f}" for of in (mean, median, max)]
+        errors += [f"{of(values):.1f}" for values in (row.peak_errors, row.soft_errors) for of in (mean, max)]
         rest = (f"{mean(row.peaks):.2f}", f"{row.steps:.1f}", f"{row.learn_cpu_s:.1f}", f"{row.find_cpu_s:.1f}")
         table.add_row(row.preset, *errors, *rest)
     return table

@@ -173,7 +173,7 @@ def test_a_step_of_the_measured_batch_learns() -> None:
 def test_the_summary_compares_presets_with_the_official_code() -> None:
     steps: dict[Preset, float] = {"official": 129, "fast": 64, "joint": 64, "cached": 64}
     work = work_rows(PIECES, steps)
-    bed = [BedRow(preset, [1.0, 2.0], [1.0, 1.0], [0.2, 0.3], 64, 1, 1) for preset in steps]
+    bed = [BedRow(preset, [1.0, 2.0], [1.0, 1.0], [2.0, 2.0], [0.2, 0.3], 64, 1, 1) for preset in steps]
     row = SpeedRow("fast", step_s=0.1, crop_s=0.5, crops=2, query_steps=10, readings=4, read_s=0.1)
     found = summary(bed, PIECES, work, Speeds(row, [row], 0.0), [])
     assert 1 < found["flop_ratio_official"] < found["flop_ratio_fast"] < found["flop_ratio_joint"]
