@@ -64,15 +64,16 @@ def counted(options: Options, places: Points, found: Points, *, steps: float, cy
         steps: mean number of an embedding; fewer than `options.steps` where embeddings end early.
         cycle: whether it looks for what it found in the source again.
     """
-    learnt, known = learning(options, places, steps)
-    source_bank = set(_bank(options, options.crop_bank))
-    there = learnt + Counts(encoded=len(source_bank - known))
-    there += _read(options, places, known | source_bank, corners_only=not options.adaptive)
+    learnt, seen = learning(options, places, steps)
+    known = seen | set(_bank(options, options.crop_bank))
+    is_check = not options.adaptive
+    there = learnt + Counts(encoded=len(known - seen)) + _read(options, places, known, corners_only=is_check)
     there += _read(options, found, set())
     if not cycle:
         return there
+    known |= _read_crops(options, places, corners_only=is_check)
     learnt, _ = learning(options, found, steps)
-    return there + learnt + _read(options, places, set())
+    return there + learnt + _read(options, places, known)
 
 
 def official_counted(options: Options, queries: int) -> tuple[int, int]:
@@ -96,17 +97,22 @@ def learning(options: Options, places: Points, steps: float) -> tuple[Counts, se
 def _read(options: Options, places: Points, known: set[Window], *, corners_only: bool = False) -> Counts:
     """Read an image, of which some crops are encoded, where points lie at `places`."""
     items = len(_groups(options, places)) * options.rounds
-    crops = _crops(options)
+    windows = _read_crops(options, places, corners_only=corners_only)
     if options.adaptive:
-        windows = _adaptive(options, places)
         readings = items * options.read_crops
         return Counts(encoded=len(windows - known), entered=readings, ran=readings, attended=readings)
-    windows = set(_bank(options, len(crops.corners()) if corners_only else options.read_crops))
     count, encoded, readings = len(windows), len(windows - known), items * len(windows)
     if options.fixed_features:
         return Counts(encoded=encoded, entered=count, ran=count, attended=readings)
     passes = math.ceil(items / ITEMS_AT_ONCE)
     return Counts(encoded=encoded, entered=count * passes, ran=readings, attended=readings)
+
+
+def _read_crops(options: Options, places: Points, *, corners_only: bool) -> set[Window]:
+    """Crops in which an image is read."""
+    if options.adaptive:
+        return _adaptive(options, places)
+    return set(_bank(options, len(_crops(options).corners()) if corners_only else options.read_crops))
 
 
 def _groups(options: Options, places: Points) -> list[list[int]]:

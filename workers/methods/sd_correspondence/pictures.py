@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -42,8 +43,12 @@ class Pictures:
 
     def fingerprint(self, index: int) -> str:
         """What tells an image from others."""
-        rgb = self.images[index].rgb
-        return hashlib.sha256(repr(rgb.shape).encode() + rgb.tobytes()).hexdigest()
+        return self._fingerprints[index]
+
+    @cached_property
+    def _fingerprints(self) -> list[str]:
+        pixels = [image.rgb for image in self.images]
+        return [hashlib.sha256(repr(rgb.shape).encode() + rgb.tobytes()).hexdigest() for rgb in pixels]
 
     def scene(self, index: int) -> Scene:
         """An image, none of whose crops is encoded yet."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -45,11 +46,14 @@ class Search:
         """Look for `queries` in `pictures`."""
         self.pictures, self.queries, self.kept = pictures, queries, kept
         self._passes, self._pulse = passes, pulse
-        self._scenes: dict[int, Scene] = {}
+        self._sources: dict[int, Scene] = {}
+        self._last_target: dict[tuple[int, bool], Target] = {}
 
     def for_queries(self, queries: Sequence[Query]) -> Search:
-        """Search for other points in the same images."""
-        return Search(self.pictures, queries, self._passes, self.kept, self._pulse)
+        """Search for other points in the same images, with what is known of these."""
+        other = copy(self)
+        other.queries = queries
+        return other
 
     def meter(self, total: int) -> Meter:
         """Count units of a stage."""
@@ -57,7 +61,8 @@ class Search:
 
     def encode(self, sources: Sequence[int]) -> None:
         """Encode the crops from which the views of source images are drawn."""
-        banks = [(self._scene(image), window) for image in sources for window in self.pictures.draws(image).bank]
+        self._sources |= {image: self.pictures.scene(image) for image in sources}
+        banks = [(self._sources[image], window) for image in sources for window in self.pictures.draws(image).bank]
         meter = self.meter(len(banks))
         for scene, window in banks:
             scene.encode([window])
@@ -97,8 +102,7 @@ class Search:
         corners_only: bool = False,
     ) -> dict[int, Found]:
         """Find the queries of batches in an image: by query."""
-        scene = self._scenes.get(image) or self.pictures.scene(image)
-        target = self.pictures.target(scene, image, corners_only=corners_only)
+        target = self._target(image, corners_only=corners_only)
         found: dict[int, Found] = {}
         for number, (batch, outcome) in enumerate(zip(batches, learnt, strict=True)):
             name, before = f"{key}-{image}-{number}", meter.done
@@ -162,9 +166,15 @@ class Search:
         return self.pictures.features(self._scene(image), image, self.pictures.options.optimise_timestep)
 
     def _scene(self, image: int) -> Scene:
-        if image not in self._scenes:
-            self._scenes[image] = self.pictures.scene(image)
-        return self._scenes[image]
+        return self._sources.get(image) or self.pictures.scene(image)
+
+    def _target(self, image: int, *, corners_only: bool) -> Target:
+        """What an image shows to embeddings; kept until another is asked for, as ways back lead to one source."""
+        key = (image, corners_only)
+        if key not in self._last_target:
+            self._last_target.clear()
+            self._last_target[key] = self.pictures.target(self._scene(image), image, corners_only=corners_only)
+        return self._last_target[key]
 
 
 def joined_embeddings(learnt: Sequence[Learnt]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
