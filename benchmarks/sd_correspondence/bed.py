@@ -16,10 +16,10 @@ from benchmarks.sd_correspondence.counts import ITEMS_AT_ONCE
 from workers.evaluation.attention_bed import CanonicalReader, canonical_picture
 from workers.methods.base import InputImage
 from workers.methods.sd_correspondence.kept import Kept
-from workers.methods.sd_correspondence.matches import Match
 from workers.methods.sd_correspondence.passes import Passes
 from workers.methods.sd_correspondence.pictures import Pictures
 from workers.methods.sd_correspondence.reader import Reader
+from workers.methods.sd_correspondence.readout import Found
 from workers.methods.sd_correspondence.scene import Scene
 from workers.methods.sd_correspondence.search import Search, shares_of
 from workers.methods.sd_correspondence.squares import Points
@@ -127,7 +127,7 @@ def _run(preset: Preset, points: Points, seed: int) -> BedRow:
     )
 
 
-def _errors(found: Sequence[Match], points: Points, *, soft: bool) -> list[float]:
+def _errors(found: Sequence[Found], points: Points, *, soft: bool) -> list[float]:
     places = np.array([match.place(soft=soft) for match in found])
     errors: list[float] = np.linalg.norm(places - in_target(points), axis=1).tolist()
     return errors

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-import torch
+import numpy as np
 from pydantic import JsonValue
 from torch import Tensor
 
@@ -21,32 +21,6 @@ _FIGURES = ("peak", "margin", "round_spread", "layer_spread")
 _DIGITS = 5
 
 
-@dataclass(frozen=True)
-class Match:
-    """A query in an image.
-
-    Attributes:
-        x, y: pixels of the upload; NaN where the attention is not finite.
-        soft_x, soft_y: by the peak's centroid.
-        peak, margin, round_spread, layer_spread: see `Found`.
-        heat: (64, 64).
-    """
-
-    x: float
-    y: float
-    soft_x: float
-    soft_y: float
-    peak: float
-    margin: float
-    round_spread: float
-    layer_spread: float
-    heat: Tensor
-
-    def place(self, *, soft: bool) -> tuple[float, float]:
-        """What counts as found."""
-        return (self.soft_x, self.soft_y) if soft else (self.x, self.y)
-
-
 @dataclass
 class Matches:
     """All that was found."""
@@ -58,7 +32,7 @@ class Matches:
     """Per image how far, in pixels of the upload, a query may be found from itself."""
     soft: bool = False
     """Whether the centroid of a peak counts as found."""
-    there: dict[tuple[int, int], Match] = field(default_factory=dict)
+    there: dict[tuple[int, int], Found] = field(default_factory=dict)
     """By query and image, the query's own image among them."""
     back: dict[tuple[int, int], tuple[float, float, float]] = field(default_factory=dict)
     """By query and target, where the way back ends (x, y in pixels of the source), and its peak."""
@@ -104,17 +78,12 @@ class Matches:
         ]
 
 
-def in_upload(found: Found, square: Square) -> Match:
+def in_upload(found: Found, square: Square) -> Found:
     """Bring places from the square to pixels of the upload; rounded, so that a document read back says the same."""
-    (x, y), (soft_x, soft_y) = square.outward(torch.tensor([[found.x, found.y], [found.soft_x, found.soft_y]]).numpy())
-    return Match(
-        x=round(float(x), _DIGITS),
-        y=round(float(y), _DIGITS),
-        soft_x=round(float(soft_x), _DIGITS),
-        soft_y=round(float(soft_y), _DIGITS),
-        **{name: round(getattr(found, name), _DIGITS) for name in _FIGURES},
-        heat=found.heat,
-    )
+    (x, y), (soft_x, soft_y) = square.outward(np.array([[found.x, found.y], [found.soft_x, found.soft_y]])).tolist()
+    places = {"x": x, "y": y, "soft_x": soft_x, "soft_y": soft_y}
+    figures = places | {name: getattr(found, name) for name in _FIGURES}
+    return Found(**{name: round(value, _DIGITS) for name, value in figures.items()}, heat=found.heat)
 
 
 def document(matches: Matches) -> list[JsonValue]:
@@ -190,7 +159,7 @@ def take_up(matches: Matches, rows: Sequence[JsonValue], heats: Mapping[int, Seq
             (x, y), (soft_x, soft_y) = _place(entry["argmax"]), _place(entry["centroid"])
             figures = {name: _float(entry[name]) for name in _FIGURES}
             heat = heats[image][index]
-            matches.there[index, image] = Match(x=x, y=y, soft_x=soft_x, soft_y=soft_y, **figures, heat=heat)
+            matches.there[index, image] = Found(x=x, y=y, soft_x=soft_x, soft_y=soft_y, **figures, heat=heat)
             if "back" in entry:
                 back = cast(dict[str, JsonValue], entry["back"])
                 matches.back[index, image] = (_float(back["x"]), _float(back["y"]), _float(back["peak"]))

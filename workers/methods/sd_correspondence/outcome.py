@@ -14,8 +14,8 @@ from alignment.pairwise import PairwiseMaps
 from alignment.sampling import ImageSize
 from workers.methods.base import MethodResult
 from workers.methods.sd_correspondence.dense import dense_maps
-from workers.methods.sd_correspondence.matches import Match, Matches, document
-from workers.methods.sd_correspondence.readout import HEAT_CELLS
+from workers.methods.sd_correspondence.matches import Matches, document
+from workers.methods.sd_correspondence.readout import HEAT_CELLS, Found
 from workers.methods.sd_correspondence.sheets import heat_sheets, points_pictures
 from workers.methods.sd_correspondence.work import Work
 
@@ -82,7 +82,7 @@ def _is_target(matches: Matches, query: int, target: int, image: int) -> bool:
     return target == image and matches.queries[query].image != image
 
 
-def _mean(found: Sequence[Match], name: str) -> float | None:
+def _mean(found: Sequence[Found], name: str) -> float | None:
     value = float(np.mean([getattr(match, name) for match in found]))
     return value if np.isfinite(value) else None
 

@@ -83,9 +83,10 @@ class Pictures:
         )
 
     def windows(self, index: int, *, corners_only: bool) -> list[Window]:
-        """Crops in which an image is read by all embeddings."""
+        """Crops in which an image is read by all embeddings; where there are too few, some twice, under other noise."""
         count = len(self.crops.corners()) if corners_only else self.options.read_crops
-        return self.crops.bank(count, generator(self.seed, self.fingerprint(index), "windows"))
+        bank = self.crops.bank(count, generator(self.seed, self.fingerprint(index), "windows"))
+        return [bank[number % len(bank)] for number in range(count)]
 
     def _context(self) -> Tensor:
         """What fixed features are told (1, 77, D): noise, as an embedding is when it begins; it hardly leaves it."""

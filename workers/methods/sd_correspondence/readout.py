@@ -20,14 +20,16 @@ _SOFT_RADIUS = 48 / 512
 
 @dataclass(frozen=True)
 class Found:
-    """Where a query was found in a picture, in pixels of its square, and how surely; all NaN where it was not.
+    """Where a query was found in a picture, and how surely; all NaN where it was not.
+
+    Places are pixels of the picture's square, and of the upload once `in_upload` has brought them there.
 
     Attributes:
         x, y: centre of the highest pixel.
         soft_x, soft_y: centroid of the peak round it.
         peak: highest attention, mean of layers and rounds, in [0, 1]; comparable between pictures.
         margin: the peak as a multiple of the highest attention more than 2 sigma away.
-        round_spread: root mean square distance, in pixels, of what the rounds find from their centre.
+        round_spread: root mean square distance, in pixels of the square, of what the rounds find from their centre.
         layer_spread: the same of the layers.
         heat: (64, 64) attention.
     """
@@ -41,6 +43,10 @@ class Found:
     round_spread: float
     layer_spread: float
     heat: Tensor
+
+    def place(self, *, soft: bool) -> tuple[float, float]:
+        """What counts as found."""
+        return (self.soft_x, self.soft_y) if soft else (self.x, self.y)
 
 
 def joined(maps: Sequence[Tensor], windows: Sequence[Window], crops: Crops) -> Tensor:

@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from workers.methods.sd_correspondence.matches import Match, Matches, in_upload
+from workers.methods.sd_correspondence.matches import Matches, in_upload
 from workers.methods.sd_correspondence.meter import Meter
 from workers.methods.sd_correspondence.plan import Batch, Query, batches_of
+from workers.methods.sd_correspondence.readout import Found
 from workers.methods.sd_correspondence.search import Learnt
 from workers.methods.sd_correspondence.work import Work
 
@@ -85,7 +86,7 @@ class _Sought:
         """What it tells a meter."""
         return work.search.units_to_learn(self.batches) + work.search.units_to_find(self.source, self.batches)
 
-    def found(self, work: Work, meter: Meter) -> list[Match]:
+    def found(self, work: Work, meter: Meter) -> list[Found]:
         """Learn the points and find them in the source."""
         search, key = work.search.for_queries(self.points), f"back-{self.source}-{self.image}"
         found = search.find(self.source, self.batches, search.learn(self.batches, key, meter), key, meter)

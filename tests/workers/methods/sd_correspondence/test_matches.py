@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from workers.methods.sd_correspondence.matches import Match, Matches, document, in_upload, shares_told, take_up
+from workers.methods.sd_correspondence.matches import Matches, document, in_upload, shares_told, take_up
 from workers.methods.sd_correspondence.plan import Query
 from workers.methods.sd_correspondence.readout import Found, located
 from workers.methods.sd_correspondence.squares import padded
@@ -13,9 +13,9 @@ QUERIES = [Query(0, 10.0, 20.0, "nose"), Query(1, 30.0, 40.0)]
 LIMITS = {0: 5.0, 1: 5.0}
 
 
-def match(x: float, y: float, *, peak: float = 0.2) -> Match:
+def match(x: float, y: float, *, peak: float = 0.2) -> Found:
     figures = {"margin": 1.5, "round_spread": 2.0, "layer_spread": 3.0}
-    return Match(x=x, y=y, soft_x=x + 1, soft_y=y + 2, peak=peak, **figures, heat=torch.full((64, 64), peak))
+    return Found(x=x, y=y, soft_x=x + 1, soft_y=y + 2, peak=peak, **figures, heat=torch.full((64, 64), peak))
 
 
 def matches(*, shares: tuple[float, float] = (0.5, 0.4), soft: bool = False) -> Matches:
@@ -34,7 +34,7 @@ def told(of: Matches) -> list[dict[str, Any]]:
     return list(rows)
 
 
-def nowhere() -> Match:
+def nowhere() -> Found:
     found = located(torch.full((1, 1, 64, 64), torch.nan), torch.ones(64, 64, dtype=torch.bool), sigma=3, fusion="mean")
     return in_upload(found, padded(200, 100, 64))
 
