@@ -109,14 +109,14 @@ _PRESETS: dict[Preset, Tuning] = {
         steps=48,
         learning_rate=0.0095,
         stop_early=True,
-        crop_bank=64,
+        crop_bank=24,
         read_anchors="shared",
         half_pixel=True,
         points_per_embedding=1,
         fixed_features=False,
     ),
 }
-_PRESETS["joint"] = _PRESETS["fast"].model_copy(update={"steps": 64, "points_per_embedding": 16})
+_PRESETS["joint"] = _PRESETS["fast"].model_copy(update={"steps": 64, "crop_bank": 64, "points_per_embedding": 16})
 _PRESETS["cached"] = _PRESETS["fast"].model_copy(update={"steps": 64, "crop_bank": 32, "fixed_features": True})
 
 

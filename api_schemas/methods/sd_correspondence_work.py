@@ -18,7 +18,8 @@ _OFFICIAL_SIZE = 512
 _UNET_AND_VAE_BYTES = 3.77e9
 _EMBEDDING_BYTES = 77 * 768 * 4
 _PROCESS_BYTES = 1.2e9
-_PASS_BYTES = 1.1e9
+_PASS_BYTES = 3.0e9
+"""Activations of the four embeddings that go through the network at once on a CPU."""
 _CANVAS_BYTES = 16 * 8 * 4
 """A query batch's maps while they are joined, per pixel."""
 _FEATURE_BYTES = 3.3e6
