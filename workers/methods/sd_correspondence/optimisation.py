@@ -118,7 +118,8 @@ class Optimisation:
         self._adam.step()
         with torch.no_grad():
             # Adam's momentum would move those that have ended.
-            ended = torch.tensor([item not in set(items) for item in range(len(before))], device=before.device)
+            ended = torch.ones(len(before), dtype=torch.bool, device=before.device)
+            ended[items] = False
             self._embeddings[ended] = before[ended]
         self.losses[self.done] = losses
         self.done += 1
