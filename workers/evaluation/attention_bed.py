@@ -21,6 +21,7 @@ from workers.backbones.diffusion.schedule import alpha_bar
 
 SIZE = 512
 _STRIDES = (32, 32, 32, 16)
+"""Pixels of the picture to a cell of each layer, as in Stable Diffusion."""
 _HEADS, _CHANNELS, _WIDTH = 8, 32, 768
 _GAIN = 20.0
 
@@ -53,10 +54,6 @@ class CanonicalReader:
         self._phases = [2 * math.pi * torch.rand(_HEADS, 1, _CHANNELS, generator=draw) for _ in _STRIDES]
         self._keys = [torch.randn(_HEADS * _CHANNELS, _WIDTH, generator=draw) / math.sqrt(_WIDTH) for _ in _STRIDES]
 
-    def grids(self, size: int) -> tuple[int, ...]:
-        """Cells a side of each layer."""
-        return tuple(size // stride for stride in _STRIDES)
-
     def latent_shape(self, size: int) -> tuple[int, ...]:
         """Of one picture."""
         return (4, size // 8, size // 8)
@@ -79,8 +76,8 @@ class CanonicalReader:
         tick()
         places = noisy[:, :2] / (_GAIN * math.sqrt(alpha_bar(timestep)))
         found = []
-        for waves, phases, side in zip(self._waves, self._phases, self.grids(8 * noisy.shape[-1]), strict=True):
-            cells = adaptive_avg_pool2d(places, side).flatten(2).transpose(1, 2)
+        for waves, phases, stride in zip(self._waves, self._phases, _STRIDES, strict=True):
+            cells = adaptive_avg_pool2d(places, 8 * noisy.shape[-1] // stride).flatten(2).transpose(1, 2)
             queries = math.sqrt(2) * torch.cos(cells[:, None] @ waves + phases)
             found.append(queries[owners, _HEADS // 2 :])
         return found

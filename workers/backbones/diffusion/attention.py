@@ -26,8 +26,6 @@ TAPPED_LAYERS = (
 )
 """Transformers whose cross-attention, `transformer_blocks.0.attn2`, is read. The official code counts 7 to 10 of 16,
 which holds at 512 pixels alone; names hold at any size and for 1.x and 2.x."""
-TAPPED_STRIDES = (32, 32, 32, 16)
-"""Pixels of the picture to a cell of each."""
 TOKENS = 77
 
 T = TypeVar("T")
@@ -71,10 +69,6 @@ class AttentionReader:
     def device(self) -> torch.device:
         """Where it computes."""
         return self._networks.compute.device
-
-    def grids(self, size: int) -> tuple[int, ...]:
-        """Cells a side of each layer for pictures of `size` pixels."""
-        return tuple(size // stride for stride in TAPPED_STRIDES)
 
     def latent_shape(self, size: int) -> tuple[int, ...]:
         """Shape of the latents of one picture of `size` pixels a side."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from api_schemas.methods.sd_correspondence import FRAME, SdCorrespondenceParams
-from workers.backbones.diffusion.attention import HeadChoice
 from workers.backbones.identity import settled
+
+if TYPE_CHECKING:
+    from workers.backbones.diffusion.attention import HeadChoice
 
 
 @dataclass(frozen=True, kw_only=True)

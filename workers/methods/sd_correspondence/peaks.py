@@ -46,9 +46,7 @@ class PeakLoss:
         Returns:
             (B, T).
         """
-        across, down = (
-            profile(centres[..., axis], self.size, self.sigma, half_pixel=self.half_pixel) for axis in (0, 1)
-        )
+        across, down = self._profiles(centres)
         peak = across.square().sum(-1) * down.square().sum(-1)
         total = torch.zeros_like(peak)
         for attention in maps:
@@ -62,10 +60,15 @@ class PeakLoss:
 
     def of_nothing(self, centres: Tensor) -> Tensor:
         """The loss (B, T) of maps that are zero everywhere."""
+        across, down = self._profiles(centres)
+        return across.square().sum(-1) * down.square().sum(-1) / self.size**2
+
+    def _profiles(self, centres: Tensor) -> tuple[Tensor, Tensor]:
+        """The wanted peaks (B, T, S) as functions of the column and of the row."""
         across, down = (
             profile(centres[..., axis], self.size, self.sigma, half_pixel=self.half_pixel) for axis in (0, 1)
         )
-        return across.square().sum(-1) * down.square().sum(-1) / self.size**2
+        return across, down
 
 
 def plain_peak_loss(maps: Sequence[Tensor], centres: Tensor, size: int, sigma: float, *, half_pixel: bool) -> Tensor:

@@ -30,9 +30,6 @@ class Reader(Protocol):
     def device(self) -> torch.device:
         """Where it computes."""
 
-    def grids(self, size: int) -> tuple[int, ...]:
-        """Cells a side of each layer for pictures of `size` pixels."""
-
     def latent_shape(self, size: int) -> tuple[int, ...]:
         """Shape of the latents of one picture of `size` pixels a side."""
 
