@@ -2,7 +2,7 @@
 
 Everything here gives what `alignment.sampling.sample` and the forms' `transfer` give, to float32's precision, but at
 the price of a few array operations a place: where the field is whole, plain bilinear blending; only the rim of its
-holes goes through `sample`, which has the rules.
+holes goes through `sample`, which has the rules. The maps of a shape are blended too, where that is as good.
 """
 
 from dataclasses import dataclass
@@ -11,62 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from alignment.atlas import CANONICAL_EXTENT, Atlas
+from alignment.dense_field import DenseField, Float32
+from alignment.dense_shape import SpaceMap
 from alignment.forms import Form
 from alignment.pairwise import NoAtlasError, PairwiseMaps, PointsOnlyError
-from alignment.sampling import FloatArray, cell_centres, known, sample, within
-
-Float32 = npt.NDArray[np.float32]
-
-
-class DenseField:
-    """A field (h, w, C) over a frame of the given extent (2,), ready to be read; NaN where there is none.
-
-    What is read comes in arrays (..., C) of which each channel lies together in memory, which is faster to compute.
-    """
-
-    def __init__(self, field: FloatArray, extent: npt.NDArray[np.float64]) -> None:
-        self.values: Float32 = np.ascontiguousarray(field, dtype=np.float32)
-        self._extent = extent
-        self._height, self._width, self._channels = self.values.shape
-        self._planes = np.ascontiguousarray(np.moveaxis(self.values, 2, 0))
-        has_value = np.isfinite(self.values.sum(axis=2))
-        self._is_whole = bool(has_value.all())
-        self._near = _any_of_four(has_value)
-
-    def at_crossings(self, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> Float32:
-        """Read where columns at x (c,) and rows at y (r,) cross, in the units of the extent; returns (r, c, C)."""
-        column, right, fraction_x = _neighbours(x, self._extent[0], self._width)
-        row, below, fraction_y = _neighbours(y, self._extent[1], self._height)
-        rows = _between(self._planes[:, row], self._planes[:, below], fraction_y[:, None])
-        planes = _between(rows.take(column, axis=2), rows.take(right, axis=2), fraction_x)
-        planes[:, :, (x < 0) | (x > self._extent[0])] = np.nan
-        planes[:, (y < 0) | (y > self._extent[1])] = np.nan
-        values: Float32 = np.moveaxis(planes, 0, 2)
-        if not self._is_whole:
-            torn = np.isnan(planes[0]) & self._near[row].take(column, axis=1)
-            at_row, at_column = np.nonzero(torn)
-            values[torn] = sample(self.values, np.stack([x[at_column], y[at_row]], axis=1), self._extent)
-        return values
-
-    def at(self, points: FloatArray) -> Float32:
-        """Read at points (P, 2), (x, y) in the units of the extent; returns (P, C)."""
-        inside = within(points, self._extent)
-        column, right, fraction_x = _neighbours(np.where(inside, points[:, 0], 0), self._extent[0], self._width)
-        row, below, fraction_y = _neighbours(np.where(inside, points[:, 1], 0), self._extent[1], self._height)
-        top, bottom = row * self._width, below * self._width
-        planes = np.empty((self._channels, len(points)), dtype=np.float32)
-        for channel, plane in enumerate(self._planes.reshape(self._channels, -1)):
-            planes[channel] = _between(
-                _between(plane.take(top + column), plane.take(top + right), fraction_x),
-                _between(plane.take(bottom + column), plane.take(bottom + right), fraction_x),
-                fraction_y,
-            )
-        planes[:, ~inside] = np.nan
-        values: Float32 = planes.T
-        if not self._is_whole:
-            torn = np.isnan(planes[0]) & inside & self._near.ravel().take(top + column)
-            values[torn] = sample(self.values, points[torn], self._extent)
-        return values
+from alignment.sampling import cell_centres, known, within
+from alignment.shape import TEXTURE_EXTENT, Shape
 
 
 class DenseMap:
@@ -74,8 +24,8 @@ class DenseMap:
 
     Args:
         form: the result.
-        source: index of the image to start from; None for the atlas.
-        target: index of the image to arrive at; None for the atlas. The map of a frame to itself is the identity.
+        source: index of the image to start from; None for the atlas, of a shape the texture.
+        target: index of the image to arrive at; None likewise. The map of a frame to itself is the identity.
 
     Raises:
         NoAtlasError: the result has no atlas, and source or target is None.
@@ -88,15 +38,22 @@ class DenseMap:
         self._steps: list[DenseField] = []
         self._trust: DenseField | None = None
         self._trust_on_arrival: DenseField | None = None
+        self._through_space: SpaceMap | None = None
+        self.has_seams = isinstance(form, Shape) and target is None
+        """Whether neighbours in the source may lie far apart in the target: a texture consists of patches."""
         if source == target:
             return
         if isinstance(form, PairwiseMaps):
             self._follow_pair(form, source, target)
+        elif isinstance(form, Shape):
+            self._through_space = SpaceMap(form, source, target)
         else:
             self._follow_atlas(form, source, target)
 
     def at_crossings(self, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> Float32:
         """Tell where the crossings of columns x (c,) and rows y (r,) of the source lie in the target: (r, c, 2)."""
+        if self._through_space is not None:
+            return self._through_space.at_crossings(x, y)
         if not self._steps:
             points = np.stack(np.meshgrid(x, y), axis=-1)
             identity: Float32 = np.where(within(points, self.source_extent)[..., None], points, np.nan).astype("f4")
@@ -108,11 +65,18 @@ class DenseMap:
 
     @property
     def stored(self) -> Float32 | None:
-        """The map (h, w, 2) as the result holds it, or None where it is composed of several or is the identity."""
+        """The map (h, w, 2) as the result holds it, or None where it is composed of several or is the identity.
+
+        Of a shape it is the map of its cells, which lie on its grid but are not stored.
+        """
+        if self._through_space is not None:
+            return self._through_space.stored
         return self._steps[0].values if len(self._steps) == 1 else None
 
     def confidence(self, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], places: Float32) -> Float32:
         """Return the confidence (r, c) in [0, 1] of the places (r, c, 2) that `at_crossings` gave; 0 where none."""
+        if self._through_space is not None:
+            return self._through_space.confidence(x, y, places)
         trust = np.ones(places.shape[:2], dtype=np.float32)
         if self._trust is not None:
             trust = np.nan_to_num(self._trust.at_crossings(x, y)[..., 0])
@@ -179,6 +143,9 @@ def native_shape(form: Form, source: int | None) -> tuple[int, int]:
     """Return rows and columns of the grid on which the maps from a frame are stored."""
     if isinstance(form, PairwiseMaps):
         return (1, 1) if source is None else form.grid(source)
+    if isinstance(form, Shape):
+        rows, columns, _ = form.places(source).shape
+        return rows, columns
     if source is None:
         return form.size, form.size
     grid = form.to_canonical[source]
@@ -186,7 +153,7 @@ def native_shape(form: Form, source: int | None) -> tuple[int, int]:
 
 
 def frame_extent(form: Form, index: int | None) -> npt.NDArray[np.float64]:
-    """Return the extent (2,) of an image by index, or of the atlas.
+    """Return the extent (2,) of an image by index, or of the atlas, which of a shape is its texture.
 
     Raises:
         NoAtlasError: the index is None and the result has no atlas.
@@ -195,25 +162,6 @@ def frame_extent(form: Form, index: int | None) -> npt.NDArray[np.float64]:
         return form.images[index].extent
     if isinstance(form, PairwiseMaps):
         raise NoAtlasError("pairwise maps hold no atlas: name an image as source and as target")
+    if isinstance(form, Shape):
+        return TEXTURE_EXTENT
     return CANONICAL_EXTENT
-
-
-def _neighbours(
-    positions: FloatArray, extent: float, count: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Float32]:
-    """Return the cells before and after each position (n,), and how far (n,) it lies between their centres."""
-    place = positions * positions.dtype.type(count / extent) - positions.dtype.type(0.5)
-    before = np.clip(np.floor(place), 0, max(count - 2, 0)).astype(np.intp)
-    return before, np.minimum(before + 1, count - 1), (place - before).astype(np.float32)
-
-
-def _between(before: Float32, after: Float32, fraction: Float32) -> Float32:
-    blended: Float32 = before + fraction * (after - before)
-    return blended
-
-
-def _any_of_four(has_value: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Tell for each cell whether it, or one of its neighbours to the right and below, has a value."""
-    padded = np.pad(has_value, ((0, 1), (0, 1)))
-    near: npt.NDArray[np.bool_] = padded[:-1, :-1] | padded[1:, :-1] | padded[:-1, 1:] | padded[1:, 1:]
-    return near

@@ -41,8 +41,8 @@ def propagate(
     Args:
         form: the result whose maps carry it.
         layer: covers the whole source.
-        source: index of the image that was painted on, None for the atlas. For the target itself the map is the
-            identity.
+        source: index of the image that was painted on, None for the atlas, of a shape its texture. For the target
+            itself the map is the identity.
         target: index of the image that gets the paint.
         size: size of the picture to make of the target.
         opacity: in (0, 1]; multiplies alpha.
@@ -120,7 +120,8 @@ class _Carrier:
 def reduction_factor(dense: DenseMap, layer_size: tuple[int, int], size: ImageSize) -> int:
     """Return by how much to reduce a layer before it is read: its pixels a step between the places read, rounded.
 
-    The step is the median over the map of the square root of the Jacobian's determinant.
+    The step is the median over the map of the square root of the Jacobian's determinant, which is taken between probes
+    all over the result, or from one pixel to the next where the map has seams that would lie between probes.
 
     Args:
         dense: the map from the target to the layer's frame.
@@ -128,16 +129,22 @@ def reduction_factor(dense: DenseMap, layer_size: tuple[int, int], size: ImageSi
         size: of the result; every pixel of it is read at 2 x 2 places.
     """
     rows, columns = min(_PROBES, size.height), min(_PROBES, size.width)
-    centres = cell_centres(rows, columns, dense.source_extent)
-    places = dense.at_crossings(centres[0, :, 0], centres[:, 0, 1]) * (np.array(layer_size) / dense.target_extent)
     if rows < 2 or columns < 2:
         return 1
-    across, down = np.diff(places, axis=1)[:-1], np.diff(places, axis=0)[:, :-1]
+    centres = cell_centres(rows, columns, dense.source_extent)
+    x, y = centres[0, :, 0], centres[:, 0, 1]
+    pixel = dense.source_extent / (size.width, size.height)
+    if dense.has_seams:
+        x, y = (np.stack([each, each + step], axis=1).ravel() for each, step in zip((x, y), pixel, strict=True))
+    places = dense.at_crossings(x, y) * (np.array(layer_size) / dense.target_extent)
+    stride = 2 if dense.has_seams else 1
+    across = np.diff(places, axis=1)[:-1:stride, ::stride]
+    down = np.diff(places, axis=0)[::stride, :-1:stride]
     area = np.abs(across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0])
     area = area[np.isfinite(area)]
     if area.size == 0:
         return 1
-    steps_a_probe = (size.width / columns) * (size.height / rows) * len(SUBPIXELS) ** 2
+    steps_a_probe = np.prod((x[1] - x[0], y[1] - y[0]) / pixel) * len(SUBPIXELS) ** 2
     return max(1, round(float(np.sqrt(np.median(area) / steps_a_probe))))
 
 

@@ -2,5 +2,6 @@
 
 from alignment.atlas import Atlas
 from alignment.pairwise import PairwiseMaps
+from alignment.shape import Shape
 
-Form = Atlas | PairwiseMaps
+Form = Atlas | PairwiseMaps | Shape

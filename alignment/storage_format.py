@@ -1,23 +1,30 @@
 """Write a form into a result folder and read it back, memory-mapped."""
 
-import json
-import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import save_file
 
 from alignment.atlas import Atlas
 from alignment.forms import Form
 from alignment.pairwise import PairwiseMaps
 from alignment.sampling import ImageSize
+from alignment.shape import Shape
+from alignment.shape_storage import read_shape, write_shape
+from alignment.tensor_files import SAFETENSORS_MEDIA_TYPE, describe, memory_map, write_tensors
 from api_schemas.manifest import ArtifactDraft, ArtifactKind, Manifest, ResultForm, Tensor
 
-SAFETENSORS_MEDIA_TYPE = "application/vnd.safetensors"
-_DTYPES = {"I16": np.int16, "F16": np.float16, "F32": np.float32, "F64": np.float64}
-_DTYPE_NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
+__all__ = [
+    "SAFETENSORS_MEDIA_TYPE",
+    "describe",
+    "form_kind",
+    "memory_map",
+    "read_form",
+    "write_form",
+    "write_tensors",
+]
+
 _Maps = dict[tuple[int, int], npt.NDArray[np.float32]]
 _Confidence = dict[tuple[int, int], npt.NDArray[np.floating]]
 _PIXELS = "image_pixels"
@@ -30,14 +37,18 @@ _NOT_FOUND = "NaN where the point was not found"
 
 def form_kind(form: Form) -> ResultForm:
     """Name the form of a result."""
+    if isinstance(form, Shape):
+        return ResultForm.SHAPE
     return ResultForm.ATLAS if isinstance(form, Atlas) else ResultForm.PAIRWISE_MAPS
 
 
 def write_form(form: Form, folder: Path) -> list[ArtifactDraft]:
-    """Write the arrays of a form below `folder`: maps as float32, confidences as float16.
+    """Write the arrays of a form below `folder`: maps as float32, confidences as float16; of a shape its mesh too.
 
     Coordinates keep float32: at half precision a pixel coordinate beyond 2048 would move by a whole pixel.
     """
+    if isinstance(form, Shape):
+        return write_shape(form, folder)
     return _write_atlas(form, folder) if isinstance(form, Atlas) else _write_pairs(form, folder)
 
 
@@ -51,33 +62,11 @@ def read_form(manifest: Manifest, resolve: Callable[[str], Path]) -> Form:
     sizes = tuple(ImageSize(image.width, image.height) for image in manifest.images)
     if manifest.form is ResultForm.ATLAS:
         return _read_atlas(sizes, resolve)
+    if manifest.form is ResultForm.SHAPE:
+        return read_shape(sizes, resolve)
     maps, confidence = _read_maps(len(sizes), _sources(manifest, ArtifactKind.PAIR_MAPS), resolve)
     points = _read_points(_sources(manifest, ArtifactKind.PAIR_POINTS), resolve)
     return PairwiseMaps(images=sizes, maps=maps, confidence=confidence, points=points)
-
-
-def write_tensors(
-    folder: Path,
-    name: str,
-    kind: ArtifactKind,
-    tensors: Sequence[tuple[Tensor, npt.NDArray[np.generic]]],
-    images: list[int],
-) -> ArtifactDraft:
-    """Write one safetensors artifact and describe it."""
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A plain `ascontiguousarray` makes a row of a single number.
-    save_file({tensor.name: np.ascontiguousarray(array).reshape(array.shape) for tensor, array in tensors}, path)
-    described = [tensor for tensor, _ in tensors]
-    return ArtifactDraft(name=name, kind=kind, media_type=SAFETENSORS_MEDIA_TYPE, images=images, tensors=described)
-
-
-def describe(
-    name: str, array: npt.NDArray[np.generic], axes: list[str], frame: str, *, missing: str | None = None
-) -> tuple[Tensor, npt.NDArray[np.generic]]:
-    """Pair an array with its description for the manifest."""
-    dtype, shape = _DTYPE_NAMES[array.dtype], list(array.shape)
-    return Tensor(name=name, dtype=dtype, shape=shape, axes=axes, frame=frame, missing=missing), array
 
 
 def _write_atlas(atlas: Atlas, folder: Path) -> list[ArtifactDraft]:
@@ -179,27 +168,6 @@ def _read_points(sources: list[int], resolve: Callable[[str], Path]) -> _Maps:
         for target, start, count in zip(targets.tolist(), starts.tolist(), counts.tolist(), strict=True):
             points[source, int(target)] = tensors["points"][start : start + count]
     return points
-
-
-def memory_map(path: Path) -> dict[str, npt.NDArray[np.float32]]:
-    """Map the tensors of a safetensors file into memory without reading them.
-
-    The file is an 8-byte little-endian header length, the JSON header, then the bytes; offsets count from the header.
-    """
-    with path.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length))
-    header.pop("__metadata__", None)
-    return {
-        name: np.memmap(
-            path,
-            dtype=_DTYPES[entry["dtype"]],
-            mode="r",
-            offset=8 + length + entry["data_offsets"][0],
-            shape=tuple(entry["shape"]),
-        )
-        for name, entry in header.items()
-    }
 
 
 def _to_name(index: int) -> str:

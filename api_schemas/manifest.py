@@ -15,6 +15,7 @@ class ResultForm(StrEnum):
 
     ATLAS = "atlas"
     PAIRWISE_MAPS = "pairwise_maps"
+    SHAPE = "shape"
 
 
 class ArtifactKind(StrEnum):
@@ -51,6 +52,16 @@ class ArtifactKind(StrEnum):
     EMBEDDINGS_INFO = "embeddings_info"
     ADAPTER = "adapter"
     ADAPTER_CONFIG = "adapter_config"
+    MESH = "mesh"
+    TEXELS = "texels"
+    CAMERAS = "cameras"
+    FIELD = "field"
+    TURNTABLE = "turntable"
+    OVERLAY = "overlay"
+    CANONICAL_COORDINATES = "canonical_coordinates"
+    POSES = "poses"
+    SHAPE_REPORT = "shape_report"
+    COLMAP = "colmap"
     CONTACT_SHEET = "contact_sheet"
     TRANSFORMS = "transforms"
     TRAINING_CURVE = "training_curve"
@@ -111,10 +122,17 @@ class Conventions(Schema):
     """How to read every coordinate in the artifacts."""
 
     pixels: str = "(x, y), origin at the top-left corner, pixel centres at +0.5, of the upload after EXIF orientation"
-    canonical: str = "the 2D atlas is [0, 1] x [0, 1], x right, y down"
+    canonical: str = "the 2D atlas, and the texture of a shape, is [0, 1] x [0, 1], x right, y down"
     maps: str = (
-        "a map array (h, w, 2) covers its whole image or atlas with h x w equal cells and holds the value at the "
-        "centre of each; NaN where there is none"
+        "a map array (h, w, 2), or (h, w, 3) into space, covers its whole image, atlas or texture with h x w equal "
+        "cells and holds the value at the centre of each; NaN where there is none"
+    )
+    space: str = "the 3D frame is right-handed, y up (glTF's axes), the object within [-0.5, 0.5]^3"
+    cameras: str = (
+        "camera_to_world is 4x4 with OpenGL axes (x right, y up, looking along -z), world_to_camera 4x4 with OpenCV "
+        "axes (x right, y down, looking along +z); matrices stand row by row and multiply columns; fov_deg is the "
+        "vertical field of view; intrinsics is 3x3 in pixels of the upload, pixels are square and the axis goes "
+        "through the image's centre"
     )
 
 

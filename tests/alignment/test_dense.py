@@ -4,7 +4,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from alignment.dense import DenseField, DenseMap, map_between
+from alignment.dense import DenseMap, map_between
+from alignment.dense_field import DenseField
 from alignment.forms import Form
 from alignment.pairwise import NoAtlasError
 from alignment.sampling import sample

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from alignment.tensor_files import SAFETENSORS_MEDIA_TYPE
 from api_schemas.manifest import ArtifactKind
 
 
@@ -27,6 +28,14 @@ class StoredTensor:
     dtype: npt.DTypeLike
 
 
+@dataclass(frozen=True)
+class StoredFile:
+    """What a file is that a method gives as bytes, and its media type."""
+
+    kind: ArtifactKind
+    media_type: str
+
+
 _PICTURES = {
     "pictures/atlas_saliency": ArtifactKind.ATLAS_SALIENCY,
     "pictures/atlas_pca": ArtifactKind.ATLAS_PCA,
@@ -35,7 +44,8 @@ _PICTURES = {
     "pictures/canonical_grid_learned": ArtifactKind.CANONICAL_GRID,
     "pictures/canonical_parts": ArtifactKind.PARTS,
 }
-_PICTURE_FOLDERS = {"pictures/heat_maps/": ArtifactKind.HEAT_MAPS}
+TURNTABLE_FOLDER = "pictures/turntable/"
+_PICTURE_FOLDERS = {"pictures/heat_maps/": ArtifactKind.HEAT_MAPS, TURNTABLE_FOLDER: ArtifactKind.TURNTABLE}
 IMAGE_PICTURES = {
     "congealed_mask": ArtifactKind.CONGEALED_MASK,
     "congealed_pca": ArtifactKind.CONGEALED_PCA,
@@ -44,6 +54,8 @@ IMAGE_PICTURES = {
     "canonical_colours": ArtifactKind.CANONICAL_COLOURS,
     "parts": ArtifactKind.PARTS,
     "points": ArtifactKind.POINTS,
+    "overlays": ArtifactKind.OVERLAY,
+    "canonical_places": ArtifactKind.CANONICAL_COORDINATES,
 }
 TENSORS = {
     "atlas_features": StoredTensor(ArtifactKind.ATLAS_FEATURES, ("channel", "y", "x"), "unit vector", np.float16),
@@ -108,8 +120,17 @@ DOCUMENTS = {
     "adapter/config": ArtifactKind.ADAPTER_CONFIG,
     "matches": ArtifactKind.MATCHES,
     "embeddings_info": ArtifactKind.EMBEDDINGS_INFO,
+    "poses": ArtifactKind.POSES,
+    "shape_report": ArtifactKind.SHAPE_REPORT,
 }
-BUNDLES = {"adapter/weights": ArtifactKind.ADAPTER}
+BUNDLES = {"adapter/weights": ArtifactKind.ADAPTER, "canonical/token": ArtifactKind.EMBEDDINGS}
+FILES = {
+    "canonical/turntable.webp": StoredFile(ArtifactKind.TURNTABLE, "image/webp"),
+    "canonical/field.safetensors": StoredFile(ArtifactKind.FIELD, SAFETENSORS_MEDIA_TYPE),
+    "colmap/cameras.txt": StoredFile(ArtifactKind.COLMAP, "text/plain"),
+    "colmap/images.txt": StoredFile(ArtifactKind.COLMAP, "text/plain"),
+    "colmap/points3d.txt": StoredFile(ArtifactKind.COLMAP, "text/plain"),
+}
 
 
 def picture_kind(name: str) -> ArtifactKind:

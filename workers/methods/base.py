@@ -97,6 +97,8 @@ class MethodResult:
     """Pictures (H, W, 3), or grey (H, W), of every image by name; image i's becomes `pictures/<name>/<i>.png`."""
     image_tensors: Mapping[str, Sequence[npt.NDArray[np.float32]]] = field(default_factory=dict)
     """Arrays of every image by name; image i's becomes `tensors/<name>/<i>.safetensors`."""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """Files that are ready as they are, by whole artifact name, for example `canonical/turntable.webp`."""
 
 
 @dataclass(frozen=True)

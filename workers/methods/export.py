@@ -16,14 +16,18 @@ from pydantic import JsonValue
 from alignment.atlas import Atlas
 from alignment.pairwise import PairwiseMaps
 from alignment.self_check import self_check
-from alignment.storage_format import describe, write_form, write_tensors
+from alignment.shape import Shape
+from alignment.storage_format import write_form
+from alignment.tensor_files import describe, write_tensors
 from api_schemas.manifest import ArtifactDraft, ArtifactKind
 from workers.methods.artifact_table import (
     BUNDLES,
     DOCUMENTS,
+    FILES,
     IMAGE_PICTURES,
     IMAGE_TENSORS,
     TENSORS,
+    TURNTABLE_FOLDER,
     StoredTensor,
     picture_kind,
 )
@@ -33,6 +37,8 @@ from workers.rendering.congealed import Warped, average, congealed, frame_image,
 from workers.rendering.contact_sheet import TILE_GREY, Tile, contact_sheet, layout
 
 CONGEALED_SIDE = 256
+OVERLAYS = "overlays"
+SHAPE_LABEL = "the shape"
 PNG = "image/png"
 JSON = "application/json"
 _PNG_LEVEL = 4
@@ -57,8 +63,8 @@ def export(result: MethodResult, images: Sequence[InputImage], folder: Path) -> 
         folder: made if missing; artifacts are named relative to it.
 
     Raises:
-        ValueError: the method named a tensor or picture that the manifest has no kind for, or gave some of its images
-            none.
+        ValueError: the method named a tensor, picture or file that the manifest has no kind for, or gave some of its
+            images none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     report = self_check(
@@ -76,6 +82,7 @@ def export(result: MethodResult, images: Sequence[InputImage], folder: Path) -> 
         *_write_views(result, images, folder),
         *_write_tensors(result, folder),
         *_write_documents(result, folder),
+        *_write_files(result, folder),
         *_write_scores(result, images, folder),
         _write_json(report, "self_check.json", ArtifactKind.SELF_CHECK, folder),
     ]
@@ -102,6 +109,8 @@ def _write_views(result: MethodResult, images: Sequence[InputImage], folder: Pat
     form = result.form
     if isinstance(form, PairwiseMaps) and not form.maps and any(map(len, form.points.values())):
         return [_write_sheet(_points_sheet(form, result, images), folder)]
+    if isinstance(form, Shape) and OVERLAYS in result.image_pictures:
+        return [_write_sheet(_shape_sheet(result, images), folder)]
     views = congealed(form, [image.rgb for image in images], CONGEALED_SIDE)
     drafts = []
     if isinstance(form, Atlas):
@@ -116,12 +125,32 @@ def _views_sheet(result: MethodResult, images: Sequence[InputImage], views: list
     frame = "joint atlas" if isinstance(form, Atlas) else f"frame of {images[frame_image(form)].name}"
     tiles = _tiles(result, images, [on_background(view, TILE_GREY) for view in views])
     kept = [view for view, tile in zip(views, tiles, strict=True) if not tile.outlier] or views
+    turned = _first_of_turntable(result)
     return contact_sheet(
         tiles,
-        on_background(average(kept), TILE_GREY),
+        on_background(average(kept), TILE_GREY) if turned is None else turned,
         title=f"{len(images)} images, aligned to the {frame}   ({result.backbone})",
         aligned_label="congealed" if isinstance(form, Atlas) else "warped",
+        panel_label=None if turned is None else SHAPE_LABEL,
     )
+
+
+def _shape_sheet(result: MethodResult, images: Sequence[InputImage]) -> Rgb:
+    """Below each image the shape laid over it; the shape alone beside them, or the first overlay."""
+    overlays = [picture for _, picture in _of_all_images(result, OVERLAYS, result.image_pictures[OVERLAYS])]
+    turned = _first_of_turntable(result)
+    return contact_sheet(
+        _tiles(result, images, overlays),
+        overlays[0] if turned is None else turned,
+        title=f"{len(images)} images, aligned to one shape   ({result.backbone})",
+        aligned_label="shape",
+        panel_label=f"the shape over {images[0].name}" if turned is None else SHAPE_LABEL,
+    )
+
+
+def _first_of_turntable(result: MethodResult) -> Rgb | None:
+    frames = sorted(name for name in result.pictures if name.startswith(TURNTABLE_FOLDER))
+    return result.pictures[frames[0]] if frames else None
 
 
 def _points_sheet(form: PairwiseMaps, result: MethodResult, images: Sequence[InputImage]) -> Rgb:
@@ -174,6 +203,17 @@ def _write_documents(result: MethodResult, folder: Path) -> list[ArtifactDraft]:
         kind = _known(name, BUNDLES, "bundle")
         tensors = [describe(part, array, ["axis"] * array.ndim, "weights") for part, array in arrays.items()]
         drafts.append(write_tensors(folder, f"{name}.safetensors", kind, tensors, images=[]))
+    return drafts
+
+
+def _write_files(result: MethodResult, folder: Path) -> list[ArtifactDraft]:
+    drafts = []
+    for name, content in result.files.items():
+        stored = _known(name, FILES, "file")
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        drafts.append(ArtifactDraft(name=name, kind=stored.kind, media_type=stored.media_type))
     return drafts
 
 

@@ -11,9 +11,11 @@ import torch
 from PIL import Image
 
 from alignment.atlas import Atlas
+from alignment.dense import map_between
 from alignment.forms import Form
 from alignment.pairwise import PairwiseMaps
 from alignment.sampling import ImageSize, cell_centres
+from alignment.shape import Shape
 from workers.geometry.coordinates import sample
 
 Rgb = npt.NDArray[np.uint8]
@@ -34,7 +36,7 @@ class Warped:
 
 
 def congealed(form: Form, pictures: list[Rgb], side: int) -> list[Warped]:
-    """See every picture in the common frame: the atlas, or for pairwise maps the image of `frame_image`.
+    """See every picture in the common frame: the atlas, or for pairwise maps and shapes the image of `frame_image`.
 
     Args:
         form: the result.
@@ -48,19 +50,33 @@ def congealed(form: Form, pictures: list[Rgb], side: int) -> list[Warped]:
     return [_seen_by(form, frame, other, picture, side) for other, picture in enumerate(pictures)]
 
 
-def frame_image(form: PairwiseMaps) -> int:
-    """Return the image in whose frame the others are seen: that from which most maps start, the first of several."""
+def frame_image(form: PairwiseMaps | Shape) -> int:
+    """Return the image in whose frame the others are seen, the first of several.
+
+    For pairwise maps it is that from which most maps start, for a shape that which shows the most of it, by confidence.
+    """
+    if isinstance(form, Shape):
+        shown = [
+            float(np.where(np.isfinite(places).all(axis=2), trust, 0).mean(dtype=np.float64))
+            for places, trust in zip(form.coordinates, form.confidence, strict=True)
+        ]
+        return shown.index(max(shown))
     starts = Counter(source for source, _ in form.maps)
     return max(range(len(form.images)), key=lambda index: starts[index])
 
 
-def _seen_by(form: PairwiseMaps, frame: int, other: int, picture: Rgb, side: int) -> Warped:
+def _seen_by(form: PairwiseMaps | Shape, frame: int, other: int, picture: Rgb, side: int) -> Warped:
     """A picture through the map from the frame's image, faded where confidence is low; that image as it is."""
     height, width = fitted(form.images[frame], side)
     if other == frame:
         return warp_picture(picture, cell_centres(height, width, form.images[frame].extent))
-    view = warp_picture(picture, resized_map(form.places(frame, other), height, width))
-    trust = resized_map(form.trust(frame, other)[..., None], height, width)[..., 0]
+    if isinstance(form, Shape):
+        found = map_between(form, source=frame, target=other, shape=(height, width))
+        places, trust = found.places, found.confidence.astype(np.float32)
+    else:
+        places = resized_map(form.places(frame, other), height, width)
+        trust = resized_map(form.trust(frame, other)[..., None], height, width)[..., 0]
+    view = warp_picture(picture, places)
     return Warped(view.rgb, view.seen * np.sqrt(trust.clip(0, 1)))
 
 

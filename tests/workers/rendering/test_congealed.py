@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from alignment.pairwise import PairwiseMaps
 from alignment.sampling import ImageSize, cell_centres
+from tests.alignment.shapes import SIZE as BALL_SIZE
+from tests.alignment.shapes import ball
 from workers.rendering.congealed import (
     Warped,
     average,
@@ -99,3 +103,18 @@ def test_one_way_maps_show_the_others_in_the_frame_of_their_source() -> None:
     assert np.abs(views[0].rgb * 255 - 200).max() < 0.01
     assert views[0].seen.min() == 1
     assert views[1].seen.max() == 0
+
+
+def test_shapes_are_seen_from_the_image_that_shows_the_most_of_them() -> None:
+    shape = ball((0.0, 30.0), cells=(30, 40), texels=16)
+    assert frame_image(shape) == 0
+    faint = replace(shape, confidence=(shape.confidence[0] * 0.5, shape.confidence[1]))
+    assert frame_image(faint) == 1
+    light = np.full((BALL_SIZE.height, BALL_SIZE.width, 3), 200, dtype=np.uint8)
+    views = congealed(faint, [light, light // 2], 40)
+    assert views[0].rgb.shape == (30, 40, 3)
+    assert views[1].seen.min() == 1
+    # Where the other image shows the ball too its colour is seen, faded by the confidence of 0.75 of where it starts.
+    assert views[0].seen.max() == pytest.approx(np.sqrt(0.75), abs=0.02)
+    assert views[0].seen[0].max() == 0
+    assert np.abs(views[0].rgb[views[0].seen > 0.5] * 255 - 200).max() < 1
