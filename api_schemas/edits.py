@@ -16,7 +16,8 @@ class EditSpec(Schema):
     """What to do with a painted layer."""
 
     space: EditSpace = Field(
-        description="What the layer covers: the whole `atlas` (the layer is square), or one whole `image`."
+        description="What the layer covers: the whole `atlas` (the layer is square; for a shape it is the mesh's "
+        "texture), or one whole `image`."
     )
     image: ImageId | None = Field(default=None, description="The image that was painted on, for space `image`.")
     targets: Annotated[DistinctImageIds, Field(min_length=1)] | None = Field(

@@ -142,6 +142,9 @@ class JobLinks(Schema):
     artifacts: str
     transfer: str
     evaluations: str
+    lift: str
+    project: str
+    pose_evaluations: str
     edits: str
     annotations: str
 

@@ -23,13 +23,16 @@ Box = tuple[
 ]
 
 Azimuth = Annotated[int, Field(ge=0, le=7)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Place = tuple[Number, Number, Number]
 
 
 class TransferRequest(Schema):
     """Points of one image (or of the atlas) to be carried to others."""
 
     source: ImageId | Literal["atlas"] = Field(
-        description="Where the points lie; `atlas` only for results with an atlas."
+        description="Where the points lie; `atlas` only for results with an atlas: of form `shape` it is the mesh's "
+        "texture, x right, y down."
     )
     points: list[Point] = Field(min_length=1, max_length=MAX_POINTS)
     targets: list[ImageId | Literal["atlas"]] | None = Field(
@@ -58,6 +61,58 @@ class TransferResponse(Schema):
 
     coords: Coordinates
     targets: list[TransferredPoints]
+
+
+class LiftRequest(Schema):
+    """Points of one image whose places on the shape are wanted; for results of form `shape`."""
+
+    image: ImageId | Literal["atlas"] = Field(description="Where the points lie; `atlas` is the mesh's texture.")
+    points: list[Point] = Field(min_length=1, max_length=MAX_POINTS)
+    coords: Coordinates = Field(
+        default="pixel",
+        description="`pixel`: of the upload; `normalized`: shares of its sides. Atlas points always lie in [0, 1].",
+    )
+
+
+class LiftResponse(Schema):
+    """Places on the shape, in the order of the request."""
+
+    points: list[Place | None] = Field(
+        description="[x, y, z] in the canonical frame (right-handed, y up, the shape within [-0.5, 0.5]^3); null where "
+        "the image shows nothing of the shape."
+    )
+    confidence: list[float] = Field(description="In [0, 1]; 0 where there is no place.")
+
+
+class ProjectRequest(Schema):
+    """Places of the canonical frame that are looked for in images; for results of form `shape`."""
+
+    points: list[Place] = Field(
+        min_length=1, max_length=MAX_POINTS, description="[x, y, z] in the canonical frame, y up."
+    )
+    targets: list[ImageId | Literal["atlas"]] | None = Field(
+        default=None, min_length=1, description="Images to look in; all of the job when left out."
+    )
+    coords: Coordinates = Field(default="pixel", description="Of the answer; atlas points always lie in [0, 1].")
+
+
+class ProjectedPoints(Schema):
+    """The places in one target, in the order of the request."""
+
+    target: ImageId | Literal["atlas"]
+    points: list[Point | None] = Field(
+        description="Where the image shows the place, or would if nothing hid it; null where no camera tells."
+    )
+    confidence: list[float] = Field(description="In [0, 1]; 0 where not visible.")
+    visible: list[bool] = Field(description="Whether the image shows the place.")
+    inside: list[bool] = Field(description="Whether the point lies within the target's frame.")
+
+
+class ProjectResponse(Schema):
+    """Places looked for in every target."""
+
+    coords: Coordinates
+    targets: list[ProjectedPoints]
 
 
 class EvaluationRequest(Schema):

@@ -19,17 +19,27 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from api_schemas.backbones import BACKBONES
 from api_schemas.base import Schema, Sha256
 
-WeightsFamily = Literal["stable_diffusion"]
+WeightsFamily = Literal["stable_diffusion", "mvdream"]
 
 _CATALOGUE_VARIABLE = "CONGEAL_WEIGHTS_CATALOGUE"
 _NAME = re.compile(r"[a-z0-9_]{1,64}")
+_DIFFUSION_FILES = (
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+)
 _FAMILY_FILES: dict[WeightsFamily, tuple[str, ...]] = {
-    "stable_diffusion": (
-        "unet/config.json",
-        "unet/diffusion_pytorch_model.safetensors",
-        "vae/config.json",
-        "vae/diffusion_pytorch_model.safetensors",
-    )
+    "stable_diffusion": _DIFFUSION_FILES,
+    "mvdream": (
+        *_DIFFUSION_FILES,
+        "text_encoder/config.json",
+        "text_encoder/model.safetensors",
+        "tokenizer/merges.txt",
+        "tokenizer/special_tokens_map.json",
+        "tokenizer/tokenizer_config.json",
+        "tokenizer/vocab.json",
+    ),
 }
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from client.commands import demo, edits, jobs, methods, running, weights
+from client.commands import demo, edits, jobs, meshes, methods, running, weights
 from client.console import out
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ for command in (
     demo.demo,
 ):
     app.command()(command)
+app.add_typer(meshes.app, name="meshes")
 app.add_typer(weights.app, name="weights")
 
 

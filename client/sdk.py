@@ -31,20 +31,20 @@ from api_schemas.queries import (
     TransferRequest,
     TransferResponse,
 )
+from client.addresses import JobOrId, PathLike, id_of, image_ids, job_path
 from client.annotations import read_annotations
 from client.downloads import fetch_result
 from client.edits import OnPicture, fetch_pair_map, fetch_pictures, send_edit
 from client.errors import WaitTimeoutError
 from client.event_stream import EventLog
 from client.masks import check_mask_count, mask_ids
+from client.shapes import ShapeCalls
 from client.transport import Transport
 from client.uploads import check_distinct, collect_pictures, upload_pictures
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 Threshold = Literal["bbox", "image"]
-PathLike = str | Path
-JobOrId = Job | str
 AnnotationsLike = Annotations | Mapping[str, JsonValue] | PathLike
 
 
@@ -58,7 +58,7 @@ class JobInputs:
     annotations: Annotations | None
 
 
-class Congeal:
+class Congeal(ShapeCalls):
     """A connection to a Congeal service.
 
     Example:
@@ -419,22 +419,6 @@ class Congeal:
         names = (quote(id_of(frame), safe="") for frame in (source, target))
         params = {} if max_side is None else {"max_side": max_side}
         return fetch_pair_map(self._transport, "/".join([job_path(job, "maps"), *names]), params)
-
-
-def job_path(job: JobOrId, part: str | None = None) -> str:
-    """Return the address of a job or of a part of it."""
-    path = f"/v1/jobs/{quote(id_of(job), safe='')}"
-    return f"{path}/{part}" if part else path
-
-
-def id_of(thing: Job | Image | str) -> str:
-    """Return the id of what is given as itself or by id."""
-    return thing if isinstance(thing, str) else thing.id
-
-
-def image_ids(images: Sequence[Image | str]) -> list[str]:
-    """Return the ids of images in order."""
-    return [id_of(image) for image in images]
 
 
 def is_path(annotations: AnnotationsLike | None) -> TypeGuard[PathLike]:

@@ -14,6 +14,7 @@ from service.image_sets.endpoints import router as image_sets
 from service.images.decoding import refuse_bombs
 from service.images.endpoints import router as images
 from service.jobs.endpoints import router as jobs
+from service.meshes.endpoints import router as meshes
 from service.methods.endpoints import router as methods
 from service.middleware import BodyLimitMiddleware, RequestContextMiddleware
 from service.openapi import add_openapi, operation_id
@@ -33,6 +34,7 @@ TAGS = [
     {"name": "methods", "description": "What can be run, and with which parameters."},
     {"name": "images", "description": "Upload pictures and look at them."},
     {"name": "image sets", "description": "Images with an order, to be aligned together."},
+    {"name": "meshes", "description": "Upload shapes for methods that take one."},
     {"name": "jobs", "description": "Runs of a method on an image set: submit, follow, cancel."},
     {"name": "artifacts", "description": "The files that a succeeded job has made."},
     {"name": "queries", "description": "Questions to a succeeded job, answered from its maps."},
@@ -55,7 +57,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         generate_unique_id_function=operation_id,
     )
     app.state.services = make_services(settings)
-    for router in (methods, images, image_sets, jobs, artifacts, queries, edits, system):
+    for router in (methods, images, image_sets, meshes, jobs, artifacts, queries, edits, system):
         app.include_router(router)
     # The last one added is the outermost.
     app.add_middleware(BodyLimitMiddleware, settings=settings)

@@ -24,6 +24,8 @@ class ServiceSettings(StorageSettings):
     max_image_pixels: int = Field(default=40_000_000, ge=1, description="Most pixels of an uploaded image.")
     max_image_side: int = Field(default=16_384, ge=1, description="Longest side of an uploaded image, in pixels.")
     max_images_per_request: int = Field(default=100, ge=1, description="Most image files in one request.")
+    max_mesh_bytes: int = Field(default=64 * MEBIBYTE, ge=1, description="Largest uploaded mesh file.")
+    max_mesh_faces: int = Field(default=50_000, ge=4, description="Most faces of a stored mesh; more are simplified.")
     max_body_bytes: int = Field(default=256 * MEBIBYTE, ge=1, description="Largest multipart request.")
     max_json_bytes: int = Field(default=4 * MEBIBYTE, ge=1, description="Largest request of any other kind.")
     max_answer_points: int = Field(default=250_000, ge=1, description="Most points x targets in one transfer.")

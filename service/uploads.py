@@ -24,6 +24,7 @@ from service.problems import (
     TOO_MANY_IMAGES,
     UNSUPPORTED_MEDIA_TYPE,
     ProblemError,
+    ProblemKind,
     json_pointer,
 )
 from service.settings import ServiceSettings
@@ -70,6 +71,17 @@ class ReceivedForm:
         return [file for file in self.files if file.part == part]
 
 
+@dataclass(frozen=True)
+class FileLimit:
+    """The largest file that is taken, and how a larger one is refused."""
+
+    bytes: int
+    kind: ProblemKind
+    what: str
+    """What the file is called in the message, such as `image`."""
+    remedy: str
+
+
 @asynccontextmanager
 async def receive_form(
     request: Request,
@@ -77,10 +89,12 @@ async def receive_form(
     *,
     files: frozenset[str] = frozenset({FILES_PART}),
     fields: frozenset[str] = frozenset(),
+    limit: FileLimit | None = None,
 ) -> AsyncIterator[ReceivedForm]:
     """Receive a multipart request with files in parts of the names `files` and with the given text fields.
 
-    The files exist within the block only. A client that goes away in the middle raises ClientDisconnect.
+    `limit` bounds each file; without it that of images does. The files exist within the block only. A client that goes
+    away in the middle raises ClientDisconnect.
 
     Raises:
         ProblemError: not multipart, malformed, an unknown part, or a file or the number of files of a part above
@@ -89,7 +103,8 @@ async def receive_form(
     """
     boundary = _boundary(request, files)
     folder = await run_in_threadpool(_make_folder, settings.uploads_dir)
-    parser = _FormParser(boundary, folder, settings=settings, files=files, fields=fields)
+    limit = limit or FileLimit(settings.max_image_bytes, IMAGE_TOO_LARGE, "image", "scale it down")
+    parser = _FormParser(boundary, folder, settings=settings, files=files, fields=fields, limit=limit)
     try:
         async for chunk in request.stream():
             await run_in_threadpool(parser.feed, chunk)
@@ -143,10 +158,10 @@ def disk_errors() -> Iterator[None]:
         raise StorageFullError(f"no space for an upload ({error.strerror}); free some and try again") from error
 
 
-def safe_name(filename: str) -> str:
-    """Reduce a client's file name to a label: no folders, no control characters, bounded length."""
+def safe_name(filename: str, what: str = "image") -> str:
+    """Reduce a client's file name to a label: no folders, no control characters, bounded length; `what` if empty."""
     base = filename.replace("\\", "/").rsplit("/", 1)[-1]
-    return CONTROL_CHARACTERS.sub("", base)[:MAX_NAME_LENGTH].strip() or "image"
+    return CONTROL_CHARACTERS.sub("", base)[:MAX_NAME_LENGTH].strip() or what
 
 
 @dataclass
@@ -166,9 +181,17 @@ class _FormParser:
     """Writes the files of a multipart body to a folder as chunks come in."""
 
     def __init__(
-        self, boundary: bytes, folder: Path, *, settings: ServiceSettings, files: frozenset[str], fields: frozenset[str]
+        self,
+        boundary: bytes,
+        folder: Path,
+        *,
+        settings: ServiceSettings,
+        files: frozenset[str],
+        fields: frozenset[str],
+        limit: FileLimit,
     ) -> None:
         self._folder = folder
+        self._limit = limit
         self._settings = settings
         self._known_files = files
         self._known_fields = fields
@@ -238,7 +261,7 @@ class _FormParser:
         elif filename is None:
             raise _bad_part(self._part.name, "no-file", "the part has no file name; send it as a file")
         else:
-            self._open_file(safe_name(_decoded(filename)))
+            self._open_file(safe_name(_decoded(filename), self._limit.what))
 
     def _open_file(self, name: str) -> None:
         part, limit = self._part.name, self._settings.max_images_per_request
@@ -265,17 +288,17 @@ class _FormParser:
                 raise _bad_part(part.name, "too-long", f"this part may have {limit} bytes")
             part.text.extend(data[start:end])
             return
-        if part.size > self._settings.max_image_bytes:
+        if part.size > self._limit.bytes:
             raise self._file_too_large()
         piece = data[start:end]
         self._digest.update(piece)
         part.sink.write(piece)
 
     def _file_too_large(self) -> ProblemError:
-        part, limit = self._part, self._settings.max_image_bytes
-        detail = f"{part.filename!r} has more than {limit} bytes, the limit for one image; scale it down"
+        part, limit = self._part, self._limit
+        detail = f"{part.filename!r} has more than {limit.bytes} bytes, the limit for one {limit.what}; {limit.remedy}"
         error = FieldError(pointer=json_pointer(part.name, part.index), code="too-many-bytes", detail=detail)
-        return ProblemError(IMAGE_TOO_LARGE, detail, errors=[error])
+        return ProblemError(limit.kind, detail, errors=[error])
 
     def _end_part(self) -> None:
         part = self._part

@@ -16,7 +16,7 @@ from storage.database.records import Control, ImageRecord, JobRecord
 from storage.errors import BlobNotFoundError, StorageError, StorageFullError
 from workers.checkpoint_store import CheckpointStore
 from workers.ledger import LeaseLostError, Ledger
-from workers.preparation import BaseMissingError, prepare_run
+from workers.preparation import BaseMissingError, MeshMissingError, prepare_run
 from workers.protocol import (
     AliveMessage,
     CancelCommand,
@@ -105,7 +105,7 @@ class Attempt:
         except LeaseLostError as error:
             log.warning("lease lost; the job is left alone", reason=str(error))
             return False
-        except (StorageFullError, BlobNotFoundError, BaseMissingError) as error:
+        except (StorageFullError, BlobNotFoundError, BaseMissingError, MeshMissingError) as error:
             self._fail(_describe_missing(error), {})
             return False
         finally:
@@ -273,9 +273,16 @@ class Attempt:
             log.warning("files of a finished job were left behind", error=str(error))
 
 
-def _describe_missing(error: StorageFullError | BlobNotFoundError | BaseMissingError) -> JobError:
+def _describe_missing(error: StorageFullError | BlobNotFoundError | BaseMissingError | MeshMissingError) -> JobError:
     if isinstance(error, StorageFullError):
         return STORAGE_FULL
+    if isinstance(error, MeshMissingError):
+        return JobError(
+            code="mesh-missing",
+            title="A mesh that the job works with is gone",
+            detail=f"{error}. Upload the mesh again and submit a new job.",
+            retryable=False,
+        )
     if isinstance(error, BaseMissingError):
         return JobError(
             code="base-missing",

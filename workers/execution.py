@@ -161,6 +161,7 @@ class Execution:
             resume=self._resumed_state(),
             checkpoint_interval_s=self._command.checkpoint_interval_s,
             used=self._command.used,
+            meshes=self._command.meshes,
         )
 
     def _resumed_state(self) -> dict[str, Tensor] | None:

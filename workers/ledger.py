@@ -11,8 +11,9 @@ from pydantic import JsonValue
 from api_schemas.annotations.model import Annotations
 from api_schemas.jobs import JobError
 from api_schemas.manifest import Artifact
-from storage.database.records import Control, ImageRecord, JobRecord
+from storage.database.records import Control, ImageRecord, JobRecord, MeshRecord
 from storage.database.repositories.jobs import JobRepository
+from storage.database.repositories.meshes import MeshRepository
 from storage.database.session import Database
 from storage.errors import StorageUnavailableError
 from workers.protocol import ProgressMessage
@@ -42,6 +43,8 @@ class JobInputs:
     """By the id of the image."""
     used: Mapping[str, JobRecord | None] = field(default_factory=dict)
     """Jobs that the parameters name, by the name of the parameter; None for one that is gone."""
+    meshes: Mapping[str, MeshRecord | None] = field(default_factory=dict)
+    """Meshes that the parameters name, by the name of the parameter; None for one that is gone."""
 
 
 class Ledger:
@@ -52,14 +55,16 @@ class Ledger:
         self._id = job.id
         self._extends = job.extends
         self._uses = job.uses or {}
+        self._meshes = job.meshes or {}
         self._fence = job.fence
         self._lease_s = lease_s
         self._held_at = time.monotonic()
 
     def inputs(self) -> JobInputs:
-        """Return the job's images in their order, what is known of them, and the jobs that it builds on."""
+        """Return the job's images in their order, what is known of them, and the jobs and meshes it builds on."""
         with self._database.transaction(read_only=True) as session:
             jobs = JobRepository(session)
+            meshes = MeshRepository(session)
             annotations = jobs.annotations(self._id)
             return JobInputs(
                 images=jobs.images(self._id),
@@ -67,6 +72,7 @@ class Ledger:
                 base=jobs.get(self._extends) if self._extends is not None else None,
                 annotations=None if annotations is None else Annotations.model_validate(annotations),
                 used={name: jobs.get(job_id) for name, job_id in self._uses.items()},
+                meshes={name: meshes.get(mesh_id) for name, mesh_id in self._meshes.items()},
             )
 
     def heartbeat(self) -> Control | None:

@@ -2,18 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from api_schemas.keypoints.schema import KeypointSchema
 from api_schemas.manifest import Manifest
 from storage.blobs.base import BlobStore
 from storage.blobs.keys import artifact_key, manifest_key
-from storage.database.records import JobRecord
+from storage.database.records import JobRecord, MeshRecord
 from storage.errors import BlobNotFoundError
 from workers.checkpoint_store import CheckpointStore, fetch
 from workers.ledger import JobInputs
 from workers.protocol import MANIFEST_NAME, RunCommand, RunImage
+
+
+class MeshMissingError(Exception):
+    """A mesh that a job works with is gone."""
 
 
 class BaseMissingError(Exception):
@@ -35,6 +39,7 @@ def prepare_run(
     Raises:
         BlobNotFoundError: an image or a mask is gone.
         BaseMissingError: a file of the extended job's result, or of one that it uses, is gone.
+        MeshMissingError: a mesh is gone.
         StorageFullError: there is no space for the copies.
     """
     known = inputs.annotations.images if inputs.annotations else {}
@@ -64,6 +69,7 @@ def prepare_run(
             name: fetch_result(_there(name, job), folder / f"used-{name}", blobs=blobs, between=between)
             for name, job in inputs.used.items()
         },
+        meshes=_fetch_meshes(inputs.meshes, folder, blobs=blobs, between=between),
         checkpoint_interval_s=checkpoint_interval_s,
     )
 
@@ -92,6 +98,22 @@ def fetch_result(base: JobRecord, folder: Path, *, blobs: BlobStore, between: Ca
     return folder
 
 
+def _fetch_meshes(
+    meshes: Mapping[str, MeshRecord | None], folder: Path, *, blobs: BlobStore, between: Callable[[], None]
+) -> dict[str, Path]:
+    paths = {}
+    for index, (name, mesh) in enumerate(meshes.items()):
+        if mesh is None:
+            raise MeshMissingError(f"the mesh that parameter {name!r} names is gone")
+        paths[name] = folder / f"mesh-{index:03d}.glb"
+        try:
+            fetch(blobs, mesh.blob_key, paths[name])
+        except BlobNotFoundError as error:
+            raise MeshMissingError(f"the stored file of mesh {mesh.id} is gone") from error
+        between()
+    return paths
+
+
 def _categories(inputs: JobInputs) -> dict[str, KeypointSchema]:
     """Return the keypoints of each kind of object; they are complete once a job is accepted."""
     given = inputs.annotations.categories if inputs.annotations else {}
@@ -114,6 +136,7 @@ def run_digest(job: JobRecord, inputs: JobInputs) -> str:
         "images": [image.sha256 for image in inputs.images],
         "masks": [inputs.masks[image.id].sha256 if image.id in inputs.masks else None for image in inputs.images],
         "extends": job.extends,
+        "meshes": {name: mesh.sha256 for name, mesh in inputs.meshes.items() if mesh is not None},
         "annotations": None if inputs.annotations is None else inputs.annotations.model_dump(mode="json"),
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

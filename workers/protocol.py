@@ -51,6 +51,7 @@ class RunCommand(Schema):
     base: Path | None = Field(default=None, description="Folder with the finished result to which images are added.")
     categories: dict[str, KeypointSchema] = Field(default={}, description="Of the images' annotations.")
     used: dict[str, Path] = Field(default={}, description="Folders with the results that parameters name.")
+    meshes: dict[str, Path] = Field(default={}, description="GLB files of the meshes that parameters name.")
     checkpoint_interval_s: float
 
 

@@ -90,12 +90,15 @@ class Run:
         resume: dict[str, Tensor] | None = None,
         checkpoint_interval_s: float = math.inf,
         used: Mapping[str, Path] | None = None,
+        meshes: Mapping[str, Path] | None = None,
     ) -> None:
         self.seed = seed
         self.device = device
         self.used = used or {}
         """Folders with the results of the jobs that parameters name, by the parameter's name: artifacts but pictures,
         and the manifest."""
+        self.meshes = meshes or {}
+        """GLB files of the meshes that parameters name, by the parameter's name; `alignment.glb.read_glb` reads one."""
         self.resume = resume
         """The state given to the last checkpoint of an earlier attempt (on the CPU), or None to begin afresh."""
         self._stages = _stage_spans(stages)

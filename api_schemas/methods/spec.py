@@ -27,6 +27,15 @@ class Use:
 
 
 @dataclass(frozen=True)
+class MeshUse:
+    """An uploaded mesh that a job works with."""
+
+    path: tuple[str, ...]
+    """Where the parameters name it."""
+    mesh_id: str
+
+
+@dataclass(frozen=True)
 class PixelSize:
     """Of an uploaded image, in pixels."""
 
@@ -53,6 +62,10 @@ class MethodParams(Schema):
         """Name the jobs whose results these parameters need."""
         return ()
 
+    def meshes(self) -> tuple[MeshUse, ...]:
+        """Name the uploaded meshes that these parameters need."""
+        return ()
+
     def fitted_to(self, used: Mapping[tuple[str, ...], "MethodParams"]) -> Self:  # noqa: ARG002
         """Take over, where these parameters leave it open, what must be as in the jobs used, by path."""
         return self
@@ -67,6 +80,11 @@ class MethodParams(Schema):
         Asked of parameters whose networks are chosen.
         """
         return ()
+
+    @property
+    def instead_of_extra_weights(self) -> str:
+        """Say what to do where extra weights are not at hand; the beginning of a sentence."""
+        return "Take other parameters"
 
     def peak_bytes(self, images: int) -> int:  # noqa: ARG002
         """Estimate the memory that a worker's process needs at most for a set of so many images; 0 where unknown.

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -42,12 +43,29 @@ def verify(
     run("verify", *json_option(as_json), "--", *(names or []))
 
 
+@app.command()
+@reporting_errors
+def convert(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the file holds: mvdream.")],
+    checkpoint: Annotated[Path, typer.Argument(help="sd-v2.1-base-4view.pt, as released.")],
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder tokenizer/ of any Stable Diffusion checkpoint; by default that of sd15, if it is here."
+        ),
+    ] = None,
+) -> None:
+    """Turn a released, pickled checkpoint into weights in CONGEAL_WEIGHTS_DIR; it is read as tensors alone."""
+    options = ["--tokenizer", str(tokenizer)] if tokenizer else []
+    run(*options, "--", name, str(checkpoint), module="workers.conversion_command")
+
+
 def json_option(as_json: bool) -> list[str]:
     """Hand on the wish for JSON."""
     return ["--json"] if as_json else []
 
 
-def run(*arguments: str) -> NoReturn:
+def run(*arguments: str, module: str = "workers.weights_command") -> NoReturn:
     """Replace this process by the workers' own command, so that signals and the terminal reach it directly."""
     require_worker_extra()
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "workers.weights_command", *arguments])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", module, *arguments])

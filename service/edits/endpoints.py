@@ -64,7 +64,8 @@ FORM: dict[str, Any] = {
         LAYER_PART: {
             "type": "string",
             "format": "binary",
-            "description": "PNG or WebP with straight alpha, or JPEG; it covers the whole atlas or the whole image.",
+            "description": "PNG or WebP with straight alpha, or JPEG; it covers the whole atlas, which for a result "
+            "of form `shape` is the mesh's texture, or the whole image.",
         },
     },
 }

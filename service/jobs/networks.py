@@ -59,7 +59,7 @@ def refuse_missing_weights(params: MethodParams, workers: WorkerRepository) -> N
         names = ", ".join(map(repr, missing))
         detail = (
             f"no worker has the weights {names} ({_megabytes(missing)}), which these parameters need besides those "
-            f"of the backbone. Take other parameters, or {_remedy(missing)}"
+            f"of the backbone. {params.instead_of_extra_weights}, or {_remedy(missing)}"
         )
         raise refusal(WEIGHTS_MISSING, detail, pointer=json_pointer("params"))
 

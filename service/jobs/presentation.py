@@ -101,6 +101,9 @@ def _links(job_id: str) -> JobLinks:
         artifacts=f"{address}/artifacts",
         transfer=f"{address}/transfer",
         evaluations=f"{address}/evaluations",
+        lift=f"{address}/lift",
+        project=f"{address}/project",
+        pose_evaluations=f"{address}/pose-evaluations",
         edits=f"{address}/edits",
         annotations=f"{address}/annotations",
     )

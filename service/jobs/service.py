@@ -212,4 +212,5 @@ def _new_job(
         masks=masks,
         extends=options.extends,
         uses={".".join(use.path): use.job_id for use in resolved.params.uses()} or None,
+        meshes={".".join(use.path): use.mesh_id for use in resolved.params.meshes()} or None,
     )

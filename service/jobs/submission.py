@@ -16,6 +16,7 @@ from api_schemas.problems import FieldError
 from service.jobs.annotations import complete_annotations
 from service.jobs.extension import Base, check_demands, find_base
 from service.jobs.masks import with_saliency
+from service.jobs.meshes import check_meshes
 from service.jobs.networks import refuse_missing_weights, with_features, with_network
 from service.jobs.refusals import refusal
 from service.jobs.uses import check_used, find_used
@@ -51,8 +52,9 @@ def resolve(session: Session, options: JobOptions, *, has_masks: bool) -> Resolv
         has_masks: whether masks come with the images.
 
     Raises:
-        ProblemError: unknown method, parameters that do not fit it, weights that no worker has, masks or annotations
-            given and not used or the other way round, or a job that cannot be extended or used so.
+        ProblemError: unknown method, parameters that do not fit it, weights that no worker has, a mesh that is not
+            there, masks or annotations given and not used or the other way round, or a job that cannot be extended or
+            used so.
     """
     spec = _method(options.method)
     base = find_base(session, options.extends, spec) if options.extends is not None else None
@@ -67,6 +69,7 @@ def resolve(session: Session, options: JobOptions, *, has_masks: bool) -> Resolv
         params = with_features(with_saliency(spec, params, has_masks=has_masks))
         check_used(params, used)
     refuse_missing_weights(params, workers)
+    check_meshes(session, params)
     annotations = complete_annotations(spec, params, options.annotations, extends=base is not None)
     return ResolvedSubmission(options, spec, params, base, annotations)
 

@@ -1,4 +1,4 @@
-"""The frames that questions name: the images of a job, and the atlas."""
+"""The frames that questions name: the images of a job, and the atlas, which for a shape is its texture."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,12 +6,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from alignment.atlas import Atlas
 from alignment.pairwise import PairwiseMaps
 from alignment.sampling import ImageSize
 from api_schemas.problems import FieldError
 from api_schemas.queries import Coordinates
-from service.problems import CAPABILITY_MISSING, IMAGE_NOT_FOUND, ProblemError, ProblemKind
+from service.problems import CAPABILITY_MISSING, IMAGE_NOT_FOUND, VALIDATION_ERROR, ProblemError, ProblemKind
 from service.queries.open_results import OpenResult
 
 ATLAS: Final = "atlas"
@@ -83,7 +82,7 @@ class Frames:
             raise faulty(CAPABILITY_MISSING, pointer, "points-only", detail)
 
     def _atlas(self, pointer: str) -> Frame:
-        if not isinstance(self._result.form, Atlas):
+        if isinstance(self._result.form, PairwiseMaps):
             manifest = self._result.manifest
             detail = f"the result of {manifest.method.id} ({manifest.form.value}) has no atlas; name an image"
             raise faulty(CAPABILITY_MISSING, pointer, "no-atlas", detail)
@@ -93,3 +92,14 @@ class Frames:
 def faulty(kind: ProblemKind, pointer: str, code: str, detail: str) -> ProblemError:
     """Return the problem of one faulty field."""
     return ProblemError(kind, detail, errors=[FieldError(pointer=pointer, code=code, detail=detail)])
+
+
+def limit_answer(count: int, limit: int) -> None:
+    """Refuse a question with too many points x targets to answer.
+
+    Raises:
+        ProblemError: it has.
+    """
+    if count > limit:
+        detail = f"points x targets is {count}, the limit is {limit}; ask for fewer points or targets at once"
+        raise faulty(VALIDATION_ERROR, "/points", "too-many", detail)

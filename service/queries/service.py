@@ -15,9 +15,9 @@ from api_schemas.queries import (
 )
 from service.artifacts.service import find_succeeded_job
 from service.dependencies import Services
-from service.problems import VALIDATION_ERROR, json_pointer
+from service.problems import json_pointer
 from service.queries.evaluation import scored
-from service.queries.frames import Frame, Frames, faulty
+from service.queries.frames import Frame, Frames, limit_answer
 
 
 def transfer(services: Services, job_id: str, request: TransferRequest) -> TransferResponse:
@@ -30,7 +30,7 @@ def transfer(services: Services, job_id: str, request: TransferRequest) -> Trans
     frames = Frames(result)
     source = frames.get(request.source, "/source")
     targets = _targets(frames, source, request)
-    _limit_answer(len(request.points) * len(targets), services.settings.max_answer_points)
+    limit_answer(len(request.points) * len(targets), services.settings.max_answer_points)
     points = source.to_native(np.array(request.points, dtype=np.float64), request.coords)
     return TransferResponse(
         coords=request.coords,
@@ -54,12 +54,6 @@ def _targets(frames: Frames, source: Frame, request: TransferRequest) -> list[Fr
     if request.targets is None:
         return frames.others(source)
     return [frames.get(name, json_pointer("targets", index)) for index, name in enumerate(request.targets)]
-
-
-def _limit_answer(count: int, limit: int) -> None:
-    if count > limit:
-        detail = f"points x targets is {count}, the limit is {limit}; ask for fewer points or targets at once"
-        raise faulty(VALIDATION_ERROR, "/points", "too-many", detail)
 
 
 def _show(target: Frame, carried: Transferred, coords: Coordinates) -> TransferredPoints:

@@ -28,6 +28,11 @@ def image_key(sha256: str) -> str:
     return check_key(f"images/{sha256[:2]}/{sha256[2:4]}/{sha256}")
 
 
+def mesh_key(sha256: str) -> str:
+    """Return the key of a mesh's stored GLB."""
+    return check_key(f"meshes/{sha256[:2]}/{sha256[2:4]}/{sha256}")
+
+
 def job_prefix(job_id: str) -> str:
     """Return the prefix of all that belongs to a job."""
     return check_key(f"jobs/{job_id}")

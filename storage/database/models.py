@@ -103,6 +103,32 @@ class ImageRow(Base):
     __table_args__ = (CheckConstraint("width > 0 AND height > 0 AND bytes > 0", name="size"),)
 
 
+class MeshRow(Base):
+    """A stored mesh; `fingerprint` makes the same upload, read under the same limits, one row."""
+
+    __tablename__ = "meshes"
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    name: Mapped[str]
+    vertices: Mapped[int]
+    faces: Mapped[int]
+    uploaded_faces: Mapped[int]
+    colours: Mapped[str] = mapped_column(String(16))
+    is_watertight: Mapped[bool]
+    bounds: Mapped[list[Any]]
+    warnings: Mapped[list[Any]]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(DIGEST)
+    fingerprint: Mapped[str] = mapped_column(DIGEST, unique=True)
+    blob_key: Mapped[str] = mapped_column(KEY)
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        CheckConstraint("vertices > 0 AND faces > 0 AND bytes > 0", name="size"),
+        Index(None, "created_at", "id"),
+    )
+
+
 class ImageSetRow(Base):
     """A set; its images are in `image_set_items`."""
 
@@ -171,6 +197,7 @@ class JobRow(Base):
     uses: Mapped[dict[str, Any] | None]
     # Read by itself: it may be long, and lists of jobs do not show it.
     annotations: Mapped[dict[str, Any] | None] = mapped_column(deferred=True)
+    meshes: Mapped[dict[str, Any] | None]
 
     __table_args__ = (
         CheckConstraint("state <> 'running' OR (lease_until IS NOT NULL AND worker IS NOT NULL)", name="lease"),

@@ -39,6 +39,37 @@ class ImageRecord(NewImage):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NewMesh:
+    """An upload that has been read, cleaned and stored."""
+
+    name: str
+    vertices: int
+    faces: int
+    uploaded_faces: int
+    colours: str
+    """`texture`, `vertex` or `none`."""
+    is_watertight: bool
+    bounds: list[list[float]]
+    """(2, 3): least and greatest x, y, z."""
+    warnings: list[str]
+    bytes: int
+    """Size of the stored GLB."""
+    sha256: str
+    """Digest of the stored GLB."""
+    fingerprint: str
+    """Digest of what the client sent and of the limits it was read under; the same is stored once."""
+    blob_key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeshRecord(NewMesh):
+    """A stored mesh."""
+
+    id: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImageSetRecord:
     """Images with an order."""
 
@@ -69,6 +100,8 @@ class NewJob:
     """The succeeded job to whose result the images are added; they follow its own in the set."""
     uses: dict[str, str] | None = None
     """Ids of the succeeded jobs whose results the method works with, by the parameter that names them."""
+    meshes: dict[str, str] | None = None
+    """Ids of the meshes that the method works with, by the parameter that names them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,7 +80,7 @@ def test_a_method_tells_which_diffusion_models_there_are(client: TestClient, ser
 def test_a_method_describes_its_parameters_and_gives_an_example_that_works(
     client: TestClient, services: Services, method: str
 ) -> None:
-    register_worker(services, "embedded", weights=["sd15"])
+    register_worker(services, "embedded", weights=["sd15", "mvdream"])
     spec = method_specs()[method]
     detail = client.get(f"/v1/methods/{method}").json()
     assert detail["params_schema"]["$schema"] == "https://json-schema.org/draft/2020-12/schema"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from workers.backbones.diffusion.networks import DiffusionNetworks
     from workers.backbones.diffusion.stable_diffusion import StableDiffusion
     from workers.backbones.embedded import Embedded
+    from workers.backbones.mvdream.networks import MvdreamNetworks
     from workers.backbones.vit.network import VitNetwork
 
 AUTO = "auto"
@@ -56,6 +57,7 @@ class BackboneProvider:
         self._vits: dict[str, VitNetwork] = {}
         self._networks: dict[str, DiffusionNetworks] = {}
         self._diffusion: dict[str, StableDiffusion] = {}
+        self._mvdream: dict[str, MvdreamNetworks] = {}
         self._own: Embedded | None = None
 
     def available(self) -> list[str]:
@@ -83,6 +85,16 @@ class BackboneProvider:
         if name not in self._networks:
             self._diffusion_networks(self.weights(name))
         return self._networks[name]
+
+    def mvdream(self, name: str) -> MvdreamNetworks:
+        """Return the networks of an MVDream checkpoint; they are loaded on first use.
+
+        Raises:
+            WeightsError: files are missing or unreadable, a checksum is wrong, or they hold another network.
+        """
+        from workers.backbones.mvdream.loading import load_mvdream
+
+        return self._once(self._mvdream, name, lambda folder: load_mvdream(folder, self._compute))
 
     def resolve(self, choice: str) -> str:
         """Turn `auto` into the best backbone at hand; any other name stays."""

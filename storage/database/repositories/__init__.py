@@ -7,6 +7,7 @@ from storage.database.repositories.coordination import (
 )
 from storage.database.repositories.images import ImageRepository, ImageSetRepository
 from storage.database.repositories.jobs import JobRepository
+from storage.database.repositories.meshes import MeshRepository
 
 __all__ = [
     "IdempotencyRepository",
@@ -14,5 +15,6 @@ __all__ = [
     "ImageSetRepository",
     "JobRepository",
     "LeaseRepository",
+    "MeshRepository",
     "WorkerRepository",
 ]

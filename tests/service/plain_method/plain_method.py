@@ -1,17 +1,30 @@
-"""What another package tells the service of a method: it takes no masks, and says what memory and weights it needs."""
+"""What another package tells the service of a method: no masks, but a mesh, and what memory and weights it needs."""
 
 from pydantic import Field
 
+from api_schemas.base import Schema
 from api_schemas.manifest import ResultForm
-from api_schemas.methods.spec import FeatureParams, MethodSpec, Stage
+from api_schemas.methods.spec import FeatureParams, MeshUse, MethodSpec, Stage
 
 BYTES_AN_IMAGE = 3 * 2**30
 
 
+class Shape(Schema):
+    """What to begin with."""
+
+    mesh: str | None = Field(default=None, description="Id of an uploaded mesh.")
+
+
 class PlainParams(FeatureParams):
-    """The backbone, its features, and whether a second network looks on."""
+    """The backbone, its features, whether a second network looks on, and a shape."""
 
     perceptual: bool = Field(default=False, description="Whether VGG-16 compares the pictures.")
+
+    shape: Shape = Field(default_factory=Shape)
+
+    def meshes(self) -> tuple[MeshUse, ...]:
+        """The shape's, if it has one."""
+        return () if self.shape.mesh is None else (MeshUse(("shape", "mesh"), self.shape.mesh),)
 
     def extra_weights(self) -> tuple[str, ...]:
         """Only who looks on needs weights."""

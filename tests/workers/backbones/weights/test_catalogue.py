@@ -9,7 +9,7 @@ from api_schemas.weights import backbones_with, diffusion_models, size_text, wei
 
 CATALOGUE = weights_catalogue()
 OF_TIMM = {name: entry for name, entry in CATALOGUE.items() if entry.architecture}
-OF_METHODS = {"vgg16", "sd14", "sd21"}
+OF_METHODS = {"vgg16", "sd14", "sd21", "mvdream"}
 LICENSES = {"Apache-2.0": "apache-2.0", "BSD-3-Clause": "bsd-3-clause", "DINOv3 License": "dinov3-license"}
 HEADER_SHARE = 0.01
 HEADER_BYTES = 100_000
