@@ -86,6 +86,7 @@ class Workplace:
         max_attempts: int = 2,
         masks: dict[str, str] | None = None,
         extends: str | None = None,
+        meshes: dict[str, str] | None = None,
         **params: object,
     ) -> str:
         """Queue a job and return its id."""
@@ -100,6 +101,7 @@ class Workplace:
             max_attempts=max_attempts,
             masks=masks,
             extends=extends,
+            meshes=meshes,
         )
         with self.database.transaction() as session:
             return JobRepository(session).add(job).id

@@ -17,9 +17,10 @@ from pydantic import Field
 from torch import Tensor
 
 from alignment.atlas import Atlas
+from alignment.glb import read_glb
 from alignment.sampling import ImageSize
 from api_schemas.manifest import ResultForm
-from api_schemas.methods.spec import MaskedParams, MethodSpec, Stage
+from api_schemas.methods.spec import MaskedParams, MeshUse, MethodSpec, Stage
 from workers.methods.base import BaseResult, ExtendableMethod, InputImage, MethodResult
 from workers.run_context import Run
 
@@ -32,6 +33,11 @@ class TinyParams(MaskedParams):
     steps: int = Field(default=20, ge=1)
     step_s: float = Field(default=0.0, ge=0)
     accident: Literal["none", "error", "memory", "hang", "nan"] = "none"
+    mesh: str | None = None
+
+    def meshes(self) -> tuple[MeshUse, ...]:
+        """The mesh whose vertices it counts."""
+        return () if self.mesh is None else (MeshUse(("mesh",), self.mesh),)
 
 
 class Tiny(ExtendableMethod[TinyParams]):
@@ -56,7 +62,8 @@ class Tiny(ExtendableMethod[TinyParams]):
             loss = float("nan") if params.accident == "nan" else float((pixels - colour).pow(2).mean())
             run.step(step, params.steps, state=partial(_state, colour, step, generator), loss=loss)
         shifts = [0.01 * colour.numpy()[:2]] * len(images)
-        return _result(_form(images, shifts), colour.numpy(), [_score(image) for image in images])
+        vertices = {name: len(read_glb(path.read_bytes()).vertices) for name, path in run.meshes.items()}
+        return _result(_form(images, shifts), colour.numpy(), [_score(image) | vertices for image in images])
 
     def extend(self, base: BaseResult, images: Sequence[InputImage], params: TinyParams, run: Run) -> MethodResult:
         """Keep what the base says and shift each new image by its own mean colour."""

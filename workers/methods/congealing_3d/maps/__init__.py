@@ -1,0 +1,1 @@
+"""Dense maps between images and the canonical shape, given the cameras."""

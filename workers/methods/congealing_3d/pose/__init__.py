@@ -1,0 +1,1 @@
+"""Where each image was taken from."""

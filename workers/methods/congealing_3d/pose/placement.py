@@ -1,0 +1,49 @@
+"""From a candidate, which looks at the origin, to the camera of a picture in which the object lies anywhere.
+
+Crops throw away where the object lies and how large it is; the camera's place brings both back.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from workers.geometry.cameras import Cameras, turned_towards
+
+
+def shifted(cameras: Cameras, rendered: Tensor, observed: Tensor) -> Cameras:
+    """Move cameras sideways and along their axes until what they saw in one window lies in another.
+
+    The rotations stay: exact for flat things, near enough for objects near the picture's centre.
+
+    Args:
+        cameras: V of them.
+        rendered: (V, 3) windows in which they see the object.
+        observed: (V, 3) windows in which they shall see it.
+    """
+    scale = observed[:, 2:] / rendered[:, 2:]
+    depth = cameras.translation[:, 2:] / scale
+    sideways = (observed[:, :2] - scale * rendered[:, :2]) * depth / cameras.focal[:, None]
+    moved = torch.cat([cameras.translation[:, :2] / scale + sideways, depth], dim=1)
+    return Cameras(cameras.rotation, moved, cameras.focal)
+
+
+def placed(cameras: Cameras, rendered: Tensor, observed: Tensor) -> Cameras:
+    """Turn and move cameras until what they saw in the middle of one window is seen in another, the same side of it.
+
+    A camera that sees an object beside its axis sees another side of it than one that looks straight at it. So the
+    object is first moved to the axis of a camera that looks at the window's middle, which then is turned away.
+
+    Args:
+        cameras: V of them.
+        rendered: (V, 3) windows in which they see the object.
+        observed: (V, 3) windows in which they shall see it.
+    """
+    rays = torch.cat([observed[:, :2] / cameras.focal[:, None], torch.ones_like(observed[:, :1])], dim=1)
+    cosine = 1 / rays.norm(dim=1)
+    # Seen straight on, the window is narrower: by the cosine across, by its square along the way to the centre.
+    half = observed[:, 2] * cosine**1.5
+    central = torch.stack([torch.zeros_like(half), torch.zeros_like(half), half], dim=1)
+    straight = shifted(cameras, rendered, central)
+    back = turned_towards(rays).transpose(1, 2)
+    return Cameras(back @ straight.rotation, (back @ straight.translation.unsqueeze(-1)).squeeze(-1), straight.focal)

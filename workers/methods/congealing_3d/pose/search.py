@@ -1,0 +1,210 @@
+"""From crops and candidates to a pose for every image, with what else it could be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from workers.backbones.base import Tick, no_tick
+from workers.geometry.cameras import Cameras, angles_between_deg, joined
+from workers.methods.congealing_3d.pose.agreement import agreeing_choice
+from workers.methods.congealing_3d.pose.bank import Bank, SurfaceReader
+from workers.methods.congealing_3d.pose.chance import scores_by_chance
+from workers.methods.congealing_3d.pose.hypotheses import Hypotheses, strongest_modes
+from workers.methods.congealing_3d.pose.joint_refinement import JointOptions, Refined, refine_jointly
+from workers.methods.congealing_3d.pose.lifting import sampled_surface, seen_features
+from workers.methods.congealing_3d.pose.observation import Observations, SurfaceSamples
+from workers.methods.congealing_3d.pose.placement import placed
+from workers.methods.congealing_3d.pose.scoring import fit_scores, pair_scores
+from workers.methods.congealing_3d.pose.solving import solved_poses
+
+POINTS = 1200
+_AGREED_POINTS = 500
+_AMBIGUOUS_SHARE = 0.02
+_APART_DEG = 60.0
+_DRAWN_AT_ONCE = 64
+_SOLVED = 2
+"""Modes of each image from which a pose is also solved by matches."""
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How poses are found.
+
+    Attributes:
+        hypotheses: modes of the grid's scores that are followed.
+        refine: refine them; else the grid's poses are final.
+        collective: let images decide together.
+        joint: how poses are refined.
+    """
+
+    hypotheses: int = 5
+    refine: bool = True
+    collective: bool = True
+    joint: JointOptions | None = None
+
+
+@dataclass(frozen=True)
+class FoundPoses:
+    """Poses of N images, M for each, best first.
+
+    Attributes:
+        cameras: N x M poses, those of an image together.
+        scores: (N, M) as the poses were chosen by; -inf where there are fewer.
+        fits: (N, M) scores of the poses by themselves, of rendered views against crops.
+        ious: (N, M) of silhouettes, or None without masks.
+        grid_scores: (N,) of the best candidate.
+        chance_scores: (N,) best candidate's score with the image's features in disorder.
+        ambiguous: (N,) bool, whether quite another pose fits, by itself, nearly as well.
+    """
+
+    cameras: Cameras
+    scores: Tensor
+    fits: Tensor
+    ious: Tensor | None
+    grid_scores: Tensor
+    chance_scores: Tensor
+    ambiguous: Tensor
+
+    @property
+    def best(self) -> Cameras:
+        """The pose of each image."""
+        count, each = self.scores.shape
+        return self.cameras[torch.arange(count, device=self.scores.device) * each]
+
+    @property
+    def by_chance(self) -> Tensor:
+        """Whether an image's best candidate is no better than disorder, (N,) bool."""
+        return self.grid_scores <= self.chance_scores
+
+
+def find_poses(
+    observations: Observations,
+    bank: Bank,
+    reader: SurfaceReader,
+    options: SearchOptions,
+    *,
+    seed: int,
+    tick: Tick = no_tick,
+) -> FoundPoses:
+    """Find the poses of N images."""
+    masks = _cell_masks(observations)
+    scores = fit_scores(observations.features, masks, bank)
+    chance = scores_by_chance(observations.features, masks, bank, seed=seed, tick=tick).amax(dim=1)
+    modes = strongest_modes(scores, bank.grid.cameras, count=options.hypotheses)
+    samples = sampled_surface(reader.surface, bank, count=POINTS, seed=seed)
+    cameras, images = _first_poses(observations, bank, modes)
+    if options.refine:
+        tried = modes.indices[:, :_SOLVED]
+        solved, theirs = solved_poses(observations, bank, reader.surface, tried, seed=seed, tick=tick)
+        cameras, images = joined([cameras, solved]), torch.cat([images, theirs])
+    refined = _refined(observations, samples, cameras, images, options, tick)
+    fits = _fits(observations, masks, bank, reader, refined.cameras, images, tick)
+    total = fits if refined.iou is None else fits + refined.iou
+    table = _by_image(images, len(observations))
+    chosen_by = _filled(total, table)
+    if options.collective:
+        chosen_by = _agreed(observations, samples, refined.cameras, table, chosen_by)
+    order = chosen_by.argsort(dim=1, descending=True, stable=True)
+    table, chosen_by = table.gather(1, order), chosen_by.gather(1, order)
+    return FoundPoses(
+        cameras=refined.cameras[table.clamp_min(0).flatten()],
+        scores=chosen_by,
+        fits=_filled(fits, table),
+        ious=None if refined.iou is None else _filled(refined.iou, table),
+        grid_scores=scores.amax(dim=1),
+        chance_scores=chance,
+        ambiguous=_ambiguous(refined.cameras, table, _filled(total, table)),
+    )
+
+
+def _cell_masks(observations: Observations) -> Tensor | None:
+    """Masks on the cells of the features."""
+    if observations.masks is None:
+        return None
+    return adaptive_avg_pool2d(observations.masks, observations.features.shape[-1])
+
+
+def _first_poses(observations: Observations, bank: Bank, modes: Hypotheses) -> tuple[Cameras, Tensor]:
+    """The candidates as cameras of the images, and which image each is of; modes that are repeated count once."""
+    count, each = modes.indices.shape
+    images = torch.arange(count, device=modes.indices.device).repeat_interleave(each)
+    flat = modes.indices.flatten()
+    repeats = torch.zeros_like(modes.indices, dtype=torch.bool)
+    repeats[:, 1:] = modes.indices[:, 1:] == modes.indices[:, :-1]
+    kept = ~repeats.flatten()
+    flat, images = flat[kept], images[kept]
+    return placed(bank.grid.cameras[flat], bank.windows[flat], observations.windows[images]), images
+
+
+def _refined(
+    observations: Observations,
+    samples: SurfaceSamples,
+    cameras: Cameras,
+    images: Tensor,
+    options: SearchOptions,
+    tick: Tick,
+) -> Refined:
+    joint = options.joint or JointOptions()
+    if not options.refine:
+        joint = replace(joint, levels=())
+    return refine_jointly(observations, samples, cameras, images, options=joint, tick=tick)
+
+
+def _fits(
+    observations: Observations,
+    masks: Tensor | None,
+    bank: Bank,
+    reader: SurfaceReader,
+    cameras: Cameras,
+    images: Tensor,
+    tick: Tick,
+) -> Tensor:
+    """Scores (V,) of views drawn at V poses through their images' windows."""
+    parts = []
+    for rows in torch.split(torch.arange(len(images), device=images.device), _DRAWN_AT_ONCE):
+        own = images[rows]
+        features, theirs = reader.seen(cameras[rows], observations.windows[own], bank.projection, tick=tick)
+        parts.append(pair_scores(observations.features[own], None if masks is None else masks[own], features, theirs))
+    return torch.cat(parts)
+
+
+def _by_image(images: Tensor, count: int) -> Tensor:
+    """Rows (N, M) of the poses of each image; -1 where an image has fewer."""
+    rows = [(images == image).nonzero().squeeze(1) for image in range(count)]
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
+
+
+def _filled(values: Tensor, table: Tensor) -> Tensor:
+    """Values (V,) by image (N, M), -inf where there is none."""
+    return torch.where(table >= 0, values[table.clamp_min(0)], -torch.inf)
+
+
+def _agreed(
+    observations: Observations, samples: SurfaceSamples, cameras: Cameras, table: Tensor, scores: Tensor
+) -> Tensor:
+    spread = torch.linspace(0, len(samples) - 1, _AGREED_POINTS, device=table.device).long()
+    few = SurfaceSamples(samples.points[spread], samples.normals[spread], samples.features[spread])
+    lifted, visible = [], []
+    for image, rows in enumerate(table):
+        own = torch.full_like(rows, image)
+        found, seen = seen_features(
+            observations.features[own], observations.windows[own], cameras[rows.clamp_min(0)], few
+        )
+        lifted.append(found)
+        visible.append(seen)
+    return agreeing_choice(torch.stack(lifted), torch.stack(visible), scores)[1]
+
+
+def _ambiguous(cameras: Cameras, table: Tensor, scores: Tensor) -> Tensor:
+    """Whether a pose turned by more than 60 degrees scores by itself within 2 percent of the chosen one, (N,).
+
+    What the images decide together does not count: images of a bench agree on a front, but it has none.
+    """
+    rotations = cameras.rotation[table.clamp_min(0)]
+    turned = angles_between_deg(rotations[:, :1], rotations) > _APART_DEG
+    near = scores >= scores[:, :1] - _AMBIGUOUS_SHARE * scores[:, :1].abs()
+    return (turned & near & (table >= 0)).any(dim=1)
