@@ -45,7 +45,7 @@ def warn_of_surface(rows: Sequence[Figures], summary: dict[str, JsonValue], labe
     assert isinstance(seen, float)
     assert isinstance(lost, list)
     if seen < _LOW_SURFACE:
-        warnings.append(f"the images show only {seen:.0%} of the surface; the rest of the shape is a guess")
+        warnings.append(f"the images show only {seen:.0%} of the surface: no place of the rest is known in any image")
     for index, (label, row) in enumerate(zip(labels, rows, strict=True)):
         coverage = row["coverage"]
         if index in lost:

@@ -68,8 +68,12 @@ class SearchParams(Schema):
 
     azimuths: int = Field(default=16, ge=4, le=72, description="Steps around the shape.")
     elevations: int = Field(default=16, ge=1, le=36, description="Steps from below to above.")
-    min_elevation_deg: float = Field(default=-90.0, ge=-90, le=90)
-    max_elevation_deg: float = Field(default=90.0, ge=-90, le=90)
+    min_elevation_deg: float = Field(
+        default=-90.0, ge=-90, le=90, description="Lowest elevation; -10 where things stand on the ground."
+    )
+    max_elevation_deg: float = Field(
+        default=90.0, ge=-90, le=90, description="Highest elevation; 40 where people took the pictures."
+    )
     fovs_deg: list[Annotated[float, Field(ge=5, le=90)]] = Field(
         default=[15.0, 37.5, 60.0], min_length=1, max_length=8, description="Vertical fields of view."
     )
@@ -110,7 +114,7 @@ class Congealing3dParams(MaskedParams):
     """Finds one shape, the pose of every image, and the place on the shape of every pixel."""
 
     shape: ShapeSource = Field(
-        default_factory=GeneratedShape,
+        default=GeneratedShape(),
         description="Where the shape comes from: `mesh`, an uploaded one, or `generate`.",
     )
     cells: int = Field(
@@ -154,7 +158,10 @@ class Congealing3dParams(MaskedParams):
     @property
     def instead_of_extra_weights(self) -> str:
         """Name the way that takes no diffusion model."""
-        return "Upload a mesh (POST /v1/meshes) and take shape {'source': 'mesh', 'mesh': its id}"
+        return (
+            "Upload a mesh (`congeal meshes upload FILE`, POST /v1/meshes) and take shape "
+            "{'source': 'mesh', 'mesh': its id}"
+        )
 
     def peak_bytes(self, images: int) -> int:
         """Estimate the memory that a worker's process needs at most, from measurements with some room."""
@@ -178,8 +185,9 @@ SPEC = MethodSpec(
     min_images=1,
     max_images=100,
     stages=(
+        Stage(name="objects", share=0.05),
         Stage(name="inversion", share=0.05),
-        Stage(name="distillation", share=0.25),
+        Stage(name="distillation", share=0.2),
         Stage(name="candidates", share=0.3),
         Stage(name="poses", share=0.2),
         Stage(name="maps", share=0.1),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from api_schemas.base import rfc3339
 from client.commands.options import DEFAULT_URL, Url
@@ -39,7 +39,7 @@ def list_meshes(
     """List uploaded meshes, newest first."""
     with Congeal(url) as congeal:
         meshes = list(islice(congeal.meshes(), limit))
-    table = Table("mesh", "name", "faces", "colours", "created", box=None)
+    table = Table(Column("mesh", no_wrap=True), "name", "faces", "colours", "created", box=None)
     for mesh in meshes:
         table.add_row(mesh.id, mesh.name, str(mesh.faces), mesh.colours, rfc3339(mesh.created_at))
     out.print(table)

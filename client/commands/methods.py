@@ -104,9 +104,9 @@ def definitions_of(schema: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
 
 def type_text(field: Mapping[str, JsonValue]) -> str:
     """Name the type of a parameter."""
-    alternatives = field.get("anyOf")
-    if isinstance(alternatives, list):
-        return " or ".join(dict.fromkeys(type_text(option) for option in alternatives if isinstance(option, dict)))
+    alternatives = alternatives_of(field)
+    if alternatives:
+        return " or ".join(dict.fromkeys(map(type_text, alternatives)))
     return str(field.get("type", "object" if "$ref" in field else "choice"))
 
 
@@ -133,5 +133,5 @@ def choices_of(field: Mapping[str, JsonValue]) -> list[str]:
 
 def alternatives_of(field: Mapping[str, JsonValue]) -> list[Mapping[str, JsonValue]]:
     """Return the alternatives of a union."""
-    alternatives = field.get("anyOf")
+    alternatives = field.get("anyOf", field.get("oneOf"))
     return [option for option in alternatives if isinstance(option, dict)] if isinstance(alternatives, list) else []

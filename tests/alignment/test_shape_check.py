@@ -46,11 +46,11 @@ def test_images_without_a_pose_are_named_and_count_in_no_mean_of_cycles() -> Non
     assert "image 2 (c.jpg): no pose was found; it has no camera and corresponds to nothing" in check["warnings"]
 
 
-def test_a_shape_seen_from_one_side_is_called_a_guess() -> None:
+def test_a_shape_seen_from_one_side_is_said_to_be_so() -> None:
     check = check_of(ball((0.0, 10.0), cells=(75, 100), texels=64))
     assert check["surface_seen"] == pytest.approx(0.36, abs=0.05)
     assert check["warnings"] == [
-        f"the images show only {check['surface_seen']:.0%} of the surface; the rest of the shape is a guess"
+        f"the images show only {check['surface_seen']:.0%} of the surface: no place of the rest is known in any image"
     ]
 
 

@@ -40,6 +40,7 @@ _PICTURES = {
     "pictures/atlas_saliency": ArtifactKind.ATLAS_SALIENCY,
     "pictures/atlas_pca": ArtifactKind.ATLAS_PCA,
     "pictures/atlas_pca_first": ArtifactKind.ATLAS_PCA,
+    "pictures/texture": ArtifactKind.TEXTURE,
     "pictures/canonical_grid": ArtifactKind.CANONICAL_GRID,
     "pictures/canonical_grid_learned": ArtifactKind.CANONICAL_GRID,
     "pictures/canonical_parts": ArtifactKind.PARTS,
@@ -129,7 +130,7 @@ FILES = {
     "canonical/field.safetensors": StoredFile(ArtifactKind.FIELD, SAFETENSORS_MEDIA_TYPE),
     "colmap/cameras.txt": StoredFile(ArtifactKind.COLMAP, "text/plain"),
     "colmap/images.txt": StoredFile(ArtifactKind.COLMAP, "text/plain"),
-    "colmap/points3d.txt": StoredFile(ArtifactKind.COLMAP, "text/plain"),
+    "colmap/points3D.txt": StoredFile(ArtifactKind.COLMAP, "text/plain"),
 }
 
 

@@ -15,7 +15,7 @@ from workers.geometry.cameras import Cameras
 from workers.matching.projection import Projection
 from workers.methods.congealing_3d.maps.forward import forward_map
 from workers.methods.congealing_3d.maps.warp import Warps, find_warps
-from workers.methods.congealing_3d.pose.bank import SurfaceReader
+from workers.methods.congealing_3d.pose.bank import Step, SurfaceReader, no_step
 from workers.methods.congealing_3d.pose.observation import Observations
 from workers.methods.congealing_3d.scene import Mask, Scene
 from workers.rendering.views import Views, render
@@ -46,6 +46,7 @@ def place_images(
     side: int,
     warp: bool,
     tick: Tick,
+    step: Step = no_step,
 ) -> list[PlacedImage]:
     """Map the images shown.
 
@@ -58,6 +59,7 @@ def place_images(
         side: cells along the longer side of each map.
         warp: bend the maps to where features fit best.
         tick: shows life.
+        step: is told how many of how many images are done.
     """
     features, masks = reader.seen(cameras, observations.windows, projection, tick=tick)
     own = masks if observations.masks is None else adaptive_avg_pool2d(observations.masks, features.shape[-1])
@@ -73,7 +75,7 @@ def place_images(
         mask = None if scene.masks is None else scene.masks[index]
         size = map_shape(scene.images[index].width, scene.images[index].height, side)
         found.append(_placed(warps[row], views, observations.windows[row], size, scene.aspects[row], mask))
-        tick()
+        step(row + 1, len(scene.shown))
     return found
 
 

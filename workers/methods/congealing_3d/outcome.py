@@ -61,7 +61,8 @@ def outcome(
     cameras = tuple(found.get(index) for index in range(len(sizes)))
     maps = dict(zip(scene.shown, placed, strict=True))
     every = [maps.get(index) or nowhere(size.width, size.height, map_side) for index, size in enumerate(sizes)]
-    surface = Surface.of(canonical.mesh)
+    surface, texture = Surface.of(canonical.mesh), canonical.mesh.texture
+    assert texture is not None
     frames = turntable(surface, tick=tick)
     rows = [_document_row(scene, poses, cameras, index) for index in range(len(sizes))]
     return MethodResult(
@@ -78,7 +79,8 @@ def outcome(
         scores=[_scores(row) for row in rows],
         set_scores=_set_scores(poses),
         warnings=(*provenance.warnings, *_warnings(scene, rows)),
-        pictures={f"pictures/turntable/{index:03d}": frame for index, frame in enumerate(frames)},
+        pictures={"pictures/texture": texture}
+        | {f"pictures/turntable/{index:03d}": frame for index, frame in enumerate(frames)},
         tensors=provenance.tensors,
         documents={"poses": {"images": list(rows)}, "shape_report": provenance.report},
         bundles=provenance.bundles,
@@ -234,7 +236,7 @@ def _colmap(scene: Scene, cameras: Sequence[Camera | None], surface: Surface, se
     written = {
         "colmap/cameras.txt": cameras_txt(cameras, sizes),
         "colmap/images.txt": images_txt(cameras, [image.name for image in scene.images]),
-        "colmap/points3d.txt": points_txt(_numbers(points)),
+        "colmap/points3D.txt": points_txt(_numbers(points)),
     }
     return {name: text.encode() for name, text in written.items()}
 

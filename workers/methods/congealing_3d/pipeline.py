@@ -45,7 +45,7 @@ class Congealing3d(Method[Congealing3dParams]):
             UnfitImagesError: no image shows an object, or no solid shape could be made.
         """
         pulse = Heartbeat(run)
-        pulse.stage("inversion")
+        pulse.stage("objects")
         require_structure(images)
         scene = set_scene(self.backbones, images, params, pulse, seed=run.seed, device=run.device)
         mesh, provenance = self._shape(scene, params, run, pulse)
@@ -57,7 +57,7 @@ class Congealing3d(Method[Congealing3dParams]):
         bank = build_bank(reader, pose_grid(grid_options(params)).to(run.device), step=pulse.step, tick=pulse.beat)
         pulse.stage("poses")
         seen = observe(scene, backbone, bank.projection, options, device=run.device, tick=pulse.beat)
-        poses = find_poses(seen, bank, reader, search_options(params), seed=run.seed, tick=pulse.beat)
+        poses = find_poses(seen, bank, reader, search_options(params), seed=run.seed, tick=pulse.beat, step=pulse.step)
         pulse.stage("maps")
         placed = place_images(
             scene,
@@ -68,6 +68,7 @@ class Congealing3d(Method[Congealing3dParams]):
             side=params.map_size,
             warp=params.warp,
             tick=pulse.beat,
+            step=pulse.step,
         )
         return outcome(
             scene,

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from workers.backbones.base import no_tick
 from workers.evaluation.place_oracle import PlaceOracle, place_coloured
@@ -24,8 +25,9 @@ from workers.methods.congealing_3d.scene import Scene
 from workers.rendering.surface import Surface
 
 CPU = torch.device("cpu")
-OPTIONS = DescribeOptions(size=96, cells=24, dim=64)
+OPTIONS = DescribeOptions(size=64, cells=16, dim=64)
 GRID = GridOptions(azimuths=16, elevations=8, elevation_range_deg=(-30.0, 70.0), fovs_deg=(25.0, 50.0))
+FEW = GridOptions(azimuths=12, elevations=6, elevation_range_deg=(-30.0, 70.0), fovs_deg=(37.5,))
 
 
 def reader_of(shape: ProceduralShape, options: DescribeOptions = OPTIONS) -> SurfaceReader:
@@ -46,22 +48,24 @@ def inputs(made: ShapeSet, *, masked: bool = True) -> list[InputImage]:
 
 def scene_of(images: Sequence[InputImage], options: DescribeOptions = OPTIONS) -> Scene:
     given = [image.mask for image in images if image.mask is not None]
-    masks = [mask.astype(np.float32) / 255 for mask in given] or None
+    masks = [(mask / 255).astype(np.float32) for mask in given] or None
     windows = object_windows(images, masks)
     crops = cropped(images, windows, masks, options.size)
     return Scene(images, masks, list(range(len(images))), crops, [[] for _ in images])
 
 
-def observed(made: ShapeSet, bank: Bank, *, masked: bool = True, noise: float = 0.0) -> Observations:
+def observed(
+    made: ShapeSet, bank: Bank, *, masked: bool = True, noise: float = 0.0, options: DescribeOptions = OPTIONS
+) -> Observations:
     """What a backbone sees of the pictures."""
-    backbone = PlaceOracle(noise=noise)
-    return observe(scene_of(inputs(made, masked=masked)), backbone, bank.projection, OPTIONS, device=CPU, tick=no_tick)
+    scene, backbone = scene_of(inputs(made, masked=masked), options), PlaceOracle(noise=noise)
+    return observe(scene, backbone, bank.projection, options, device=CPU, tick=no_tick)
 
 
-def shuffled(observations: Observations) -> Observations:
+def shuffled(observations: Observations, *, seed: int = 0) -> Observations:
     """The same with each picture's cells in disorder."""
     features = observations.features.flatten(2)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     parts = []
     for each in features:
         places = each.square().sum(dim=0).nonzero().squeeze(1)
@@ -69,6 +73,12 @@ def shuffled(observations: Observations) -> Observations:
         disorder[:, places] = each[:, places[torch.randperm(len(places), generator=generator)]]
         parts.append(disorder)
     return replace(observations, features=torch.stack(parts).view_as(observations.features))
+
+
+def cell_masks(observations: Observations) -> Tensor | None:
+    """Masks on the cells of the features."""
+    cells = observations.features.shape[-1]
+    return None if observations.masks is None else adaptive_avg_pool2d(observations.masks, cells)
 
 
 def errors_deg(found: Cameras, true: Cameras) -> Tensor:

@@ -46,7 +46,10 @@ def agreeing_choice(lifted: Tensor, visible: Tensor, scores: Tensor, *, weight: 
 
 
 def _likeness(lifted: Tensor, visible: Tensor, choice: Tensor) -> Tensor:
-    """Mean cosines (N, M) with the mean of the others over points that both show; 0 where there are too few."""
+    """Mean cosines (N, M) with the mean of the others over points that both show.
+
+    Where there are too few, the image's mean.
+    """
     everyone = torch.arange(len(choice), device=choice.device)
     chosen = lifted[everyone, choice]
     total = chosen.sum(dim=0)
@@ -58,5 +61,8 @@ def _likeness(lifted: Tensor, visible: Tensor, choice: Tensor) -> Tensor:
         cosine = (lifted[image] * others).sum(dim=-1) * shared
         points = shared.sum(dim=1)
         mean = cosine.sum(dim=1) / points.clamp_min(1)
-        likeness.append(torch.where(points >= _LEAST_POINTS, mean, torch.zeros_like(mean)))
+        told = points >= _LEAST_POINTS
+        # A pose that shares nothing with the others is neither better nor worse for it.
+        neutral = mean[told].mean() if bool(told.any()) else mean.new_zeros(())
+        likeness.append(torch.where(told, mean, neutral))
     return torch.stack(likeness)

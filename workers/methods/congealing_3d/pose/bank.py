@@ -31,7 +31,7 @@ def _silent(_message: str) -> None:
     """Say nothing."""
 
 
-def _no_step(_done: int, _total: int) -> None:
+def no_step(_done: int, _total: int) -> None:
     """Tell nobody."""
 
 
@@ -95,7 +95,7 @@ class SurfaceReader:
         projection: Projection,
         *,
         tick: Tick = no_tick,
-        step: Step = _no_step,
+        step: Step = no_step,
     ) -> tuple[Tensor, Tensor]:
         """Describe V views.
 
@@ -150,7 +150,7 @@ class SurfaceReader:
         self._log(f"Memory ran out for {2 * self.batch} views at once; going on with {self.batch}.")
 
 
-def build_bank(reader: SurfaceReader, grid: PoseGrid, *, tick: Tick = no_tick, step: Step = _no_step) -> Bank:
+def build_bank(reader: SurfaceReader, grid: PoseGrid, *, tick: Tick = no_tick, step: Step = no_step) -> Bank:
     """Draw and describe all candidates."""
     windows = tight_windows(reader.surface, grid.cameras)
     projection = reader.fitted(grid, windows, tick=tick)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import fold, unfold
+from torch.nn.functional import max_pool2d, pad
 
 from workers.backbones.base import Tick, no_tick
 from workers.methods.congealing_3d.pose.bank import Bank
@@ -19,9 +19,10 @@ _FILLED = 0.5
 def scores_by_chance(features: Tensor, masks: Tensor | None, bank: Bank, *, seed: int, tick: Tick = no_tick) -> Tensor:
     """Best scores (N, shuffles) of each image with its features in disorder: what no pose can explain scores so.
 
-    Blocks of 4 x 4 cells of the object change places, so that neighbours stay alike within them; masks stay as they
-    are. Of thin objects, or few cells, blocks are smaller: fewer than 8 would often fall back into order. A true score
-    that is not above all of these would be so by chance with a probability of a tenth or more.
+    Blocks of 4 x 4 cells inside the object change places, so that neighbours stay alike within them; where the inside
+    is thin, or cells are few, blocks are smaller: fewer than 8 would often fall back into order. Cells of the rim
+    look alike in pictures and views whatever they show; they change places among themselves. Masks stay as they are.
+    A true score that is not above all of these would be so by chance with a probability of a tenth or more.
 
     Args:
         features: (N, C, g, g) of the images' crops, 0 where there is no object; g a multiple of 4.
@@ -31,30 +32,49 @@ def scores_by_chance(features: Tensor, masks: Tensor | None, bank: Bank, *, seed
         tick: shows life.
     """
     generator = torch.Generator().manual_seed(seed)
-    sides = [_block_side(each) for each in features]
+    is_object = features.square().sum(dim=1) > 0
+    inside = _inside(is_object)
     found = []
     for _ in range(SHUFFLES):
-        disorder = torch.stack([_disordered(*each, generator) for each in zip(features, sides, strict=True)])
+        parts = zip(features, inside, is_object & ~inside, strict=True)
+        disorder = torch.stack([_disordered(*part, generator) for part in parts])
         found.append(fit_scores(disorder, masks, bank).amax(dim=1))
         tick()
     return torch.stack(found, dim=1)
 
 
-def _block_side(features: Tensor) -> int:
-    """Side in cells of the largest blocks of which enough are filled."""
-    enough = (side for side in _BLOCKS if len(_filled(unfold(features, side, stride=side), side)) >= _LEAST_BLOCKS)
-    return next(enough, _BLOCKS[-1])
+def _inside(is_object: Tensor) -> Tensor:
+    """Cells (N, g, g) of the object all of whose eight neighbours belong to it."""
+    beside = pad((~is_object).float().unsqueeze(1), (1, 1, 1, 1), value=1.0)
+    return max_pool2d(beside, 3, stride=1)[:, 0] == 0
 
 
-def _disordered(features: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """Let the filled blocks of features (C, g, g) change places."""
-    blocks = unfold(features, side, stride=side)
-    places = _filled(blocks, side)
-    order = torch.randperm(len(places), generator=generator).to(places.device)
-    blocks[:, places] = blocks[:, places[order]]
-    return fold(blocks, features.shape[-1], side, stride=side)
+def _disordered(features: Tensor, inside: Tensor, rim: Tensor, generator: torch.Generator) -> Tensor:
+    """Let features (C, g, g) change places inside an object and, by themselves, on its rim."""
+    sides = (side for side in _BLOCKS if len(_filled(inside, side)) >= _LEAST_BLOCKS)
+    source = torch.arange(inside.numel(), device=features.device)
+    for cells, side in ((inside, next(sides, 1)), (rim, 1)):
+        source = torch.where(cells.flatten(), _shuffled(cells, side, generator), source)
+    return features.flatten(1)[:, source].view_as(features)
 
 
-def _filled(blocks: Tensor, side: int) -> Tensor:
-    """Numbers of the blocks (C side^2, B) at least half of which shows the object."""
-    return (blocks.square().sum(dim=0) > _FILLED * side**2).nonzero().squeeze(1)
+def _shuffled(cells: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """From where each cell (g, g) gets its feature, (g^2,): filled blocks change places, and all come from `cells`."""
+    blocks = _filled(cells, side)
+    order = torch.randperm(len(blocks), generator=generator).to(cells.device)
+    source, known = torch.arange(cells.numel(), device=cells.device), cells.flatten()
+    source[blocks.flatten()] = blocks[order].flatten()
+    # What fell beside the cells fills the holes where their surroundings came to lie.
+    is_hole = known & ~known[source]
+    is_left = known.clone()
+    is_left[source[known]] = False
+    source[is_hole] = is_left.nonzero().squeeze(1)
+    return source
+
+
+def _filled(cells: Tensor, side: int) -> Tensor:
+    """Numbers of the cells (B, side^2) of all blocks more than half of which are `cells` (g, g)."""
+    across = len(cells) // side
+    numbers = torch.arange(cells.numel(), device=cells.device).view(across, side, across, side)
+    blocks = numbers.transpose(1, 2).reshape(-1, side**2)
+    return blocks[cells.flatten()[blocks].float().mean(dim=1) > _FILLED]

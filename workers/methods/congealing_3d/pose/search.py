@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,10 +11,10 @@ from torch.nn.functional import adaptive_avg_pool2d
 from workers.backbones.base import Tick, no_tick
 from workers.geometry.cameras import Cameras, angles_between_deg, joined
 from workers.methods.congealing_3d.pose.agreement import agreeing_choice
-from workers.methods.congealing_3d.pose.bank import Bank, SurfaceReader
+from workers.methods.congealing_3d.pose.bank import Bank, Step, SurfaceReader, no_step
 from workers.methods.congealing_3d.pose.chance import scores_by_chance
 from workers.methods.congealing_3d.pose.hypotheses import Hypotheses, strongest_modes
-from workers.methods.congealing_3d.pose.joint_refinement import JointOptions, Refined, refine_jointly
+from workers.methods.congealing_3d.pose.joint_refinement import JointOptions, refine_jointly
 from workers.methods.congealing_3d.pose.lifting import sampled_surface, seen_features
 from workers.methods.congealing_3d.pose.observation import Observations, SurfaceSamples
 from workers.methods.congealing_3d.pose.placement import placed
@@ -25,7 +25,11 @@ POINTS = 1200
 _AGREED_POINTS = 500
 _AMBIGUOUS_SHARE = 0.02
 _APART_DEG = 60.0
+JUDGED_ALONE = JointOptions(levels=())
+"""Changes nothing."""
+_STEPS = 3
 _DRAWN_AT_ONCE = 64
+_WORSE = 0.05
 _SOLVED = 2
 """Modes of each image from which a pose is also solved by matches."""
 
@@ -89,8 +93,19 @@ def find_poses(
     *,
     seed: int,
     tick: Tick = no_tick,
+    step: Step = no_step,
 ) -> FoundPoses:
-    """Find the poses of N images."""
+    """Find the poses of N images.
+
+    Args:
+        observations: what is known of them.
+        bank: the candidates.
+        reader: draws and describes the shape.
+        options: settings.
+        seed: of all that is drawn.
+        tick: shows life.
+        step: is told how many of how many parts are done.
+    """
     masks = _cell_masks(observations)
     scores = fit_scores(observations.features, masks, bank)
     chance = scores_by_chance(observations.features, masks, bank, seed=seed, tick=tick).amax(dim=1)
@@ -101,23 +116,29 @@ def find_poses(
         tried = modes.indices[:, :_SOLVED]
         solved, theirs = solved_poses(observations, bank, reader.surface, tried, seed=seed, tick=tick)
         cameras, images = joined([cameras, solved]), torch.cat([images, theirs])
-    refined = _refined(observations, samples, cameras, images, options, tick)
-    fits = _fits(observations, masks, bank, reader, refined.cameras, images, tick)
-    total = fits if refined.iou is None else fits + refined.iou
+    step(1, _STEPS)
+    judged = _judged(observations, samples, masks, bank, reader, cameras, images, JUDGED_ALONE, tick)
+    step(2, _STEPS)
+    if options.refine:
+        joint = options.joint or JointOptions()
+        refined = _judged(observations, samples, masks, bank, reader, cameras, images, joint, tick)
+        judged = judged.refined_to(refined)
+    step(_STEPS, _STEPS)
+    total = judged.total
     table = _by_image(images, len(observations))
     chosen_by = _filled(total, table)
     if options.collective:
-        chosen_by = _agreed(observations, samples, refined.cameras, table, chosen_by)
+        chosen_by = _agreed(observations, samples, judged.cameras, table, chosen_by)
     order = chosen_by.argsort(dim=1, descending=True, stable=True)
     table, chosen_by = table.gather(1, order), chosen_by.gather(1, order)
     return FoundPoses(
-        cameras=refined.cameras[table.clamp_min(0).flatten()],
+        cameras=judged.cameras[table.clamp_min(0).flatten()],
         scores=chosen_by,
-        fits=_filled(fits, table),
-        ious=None if refined.iou is None else _filled(refined.iou, table),
+        fits=_filled(judged.fits, table),
+        ious=None if judged.ious is None else _filled(judged.ious, table),
         grid_scores=scores.amax(dim=1),
         chance_scores=chance,
-        ambiguous=_ambiguous(refined.cameras, table, _filled(total, table)),
+        ambiguous=_ambiguous(judged.cameras, table, _filled(total, table)),
     )
 
 
@@ -140,18 +161,48 @@ def _first_poses(observations: Observations, bank: Bank, modes: Hypotheses) -> t
     return placed(bank.grid.cameras[flat], bank.windows[flat], observations.windows[images]), images
 
 
-def _refined(
+@dataclass(frozen=True)
+class _Judged:
+    """V poses with how well they fit by themselves: see `FoundPoses`."""
+
+    cameras: Cameras
+    fits: Tensor
+    ious: Tensor | None
+
+    @property
+    def total(self) -> Tensor:
+        """What poses are compared by, (V,)."""
+        return self.fits if self.ious is None else self.fits + self.ious
+
+    def refined_to(self, others: _Judged) -> _Judged:
+        """The refined poses but for those that fit clearly worse: features that say little can lead them astray."""
+        better = others.total > self.total - _WORSE
+        cameras = Cameras(
+            torch.where(better[:, None, None], others.cameras.rotation, self.cameras.rotation),
+            torch.where(better[:, None], others.cameras.translation, self.cameras.translation),
+            torch.where(better, others.cameras.focal, self.cameras.focal),
+        )
+        ious = None
+        if self.ious is not None and others.ious is not None:
+            ious = torch.where(better, others.ious, self.ious)
+        return _Judged(cameras, torch.where(better, others.fits, self.fits), ious)
+
+
+def _judged(
     observations: Observations,
     samples: SurfaceSamples,
+    masks: Tensor | None,
+    bank: Bank,
+    reader: SurfaceReader,
     cameras: Cameras,
     images: Tensor,
-    options: SearchOptions,
+    joint: JointOptions,
     tick: Tick,
-) -> Refined:
-    joint = options.joint or JointOptions()
-    if not options.refine:
-        joint = replace(joint, levels=())
-    return refine_jointly(observations, samples, cameras, images, options=joint, tick=tick)
+) -> _Judged:
+    """Refine V poses as `joint` says and judge them."""
+    refined = refine_jointly(observations, samples, cameras, images, options=joint, tick=tick)
+    fits = _fits(observations, masks, bank, reader, refined.cameras, images, tick)
+    return _Judged(refined.cameras, fits, refined.iou)
 
 
 def _fits(
