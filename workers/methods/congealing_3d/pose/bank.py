@@ -43,13 +43,11 @@ class DescribeOptions:
         size: pixels S of a crop's side.
         cells: features g along a crop's side.
         dim: principal components that are kept.
-        whitening: 0 keeps their variances, 1 makes them equal.
     """
 
     size: int = 128
     cells: int = 32
     dim: int = 128
-    whitening: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -123,8 +121,7 @@ class SurfaceReader:
         spread = torch.linspace(0, len(windows) - 1, min(_FITTED, len(windows))).long()
         parts = [(raw, mask) for _, raw, mask in self._described(grid.cameras[spread], windows[spread], tick)]
         features, masks = (torch.cat(each) for each in zip(*parts, strict=True))
-        options = self.options
-        return fit_projection(features, masks, dim=options.dim, whitening=options.whitening, tick=tick)
+        return fit_projection(features, masks, dim=self.options.dim, whitening=0, tick=tick)
 
     def _described(self, cameras: Cameras, windows: Tensor, tick: Tick) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Backbone's features (v, C, g, g) and masks (v, 1, g, g), some views at a time."""
