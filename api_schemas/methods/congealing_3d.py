@@ -75,7 +75,7 @@ class SearchParams(Schema):
         default=90.0, ge=-90, le=90, description="Highest elevation; 40 where people took the pictures."
     )
     fovs_deg: list[Annotated[float, Field(ge=5, le=90)]] = Field(
-        default=[15.0, 37.5, 60.0], min_length=1, max_length=8, description="Vertical fields of view."
+        default=[15.0, 37.5, 60.0], min_length=1, max_length=8, description="Fields of view of a picture's longer side."
     )
     rolls_deg: list[Annotated[float, Field(ge=-180, le=180)]] = Field(
         default=[0.0],

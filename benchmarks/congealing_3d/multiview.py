@@ -254,7 +254,7 @@ def _mask(folder: Path, entry: dict[str, Any], source: Source, picture: Image.Im
         with Image.open(folder / entry["mask"]) as mask:
             return mask.convert("L")
     brightness = ndimage.gaussian_filter(np.asarray(picture.convert("RGB"), dtype=np.float32).max(axis=-1), 1)
-    bright = brightness > _BRIGHT * threshold_otsu(brightness)
+    bright = brightness > _BRIGHT * threshold_otsu(brightness)  # type: ignore[no-untyped-call]
     bright = np.pad(bright, _CLOSED_PX)
     labels, _ = ndimage.label(ndimage.binary_closing(bright, iterations=_CLOSED_PX))
     counts = np.bincount(labels.ravel())

@@ -30,7 +30,7 @@ from workers.methods.congealing_3d.pose.grid import GridOptions, pose_grid, tigh
 from workers.methods.congealing_3d.pose.scoring import pair_scores
 from workers.methods.features import describe
 from workers.rendering.surface import Surface
-from workers.rendering.views import render
+from workers.rendering.views import look
 
 SEED = 1
 Features = Literal["oracle", "embedded"]
@@ -140,9 +140,9 @@ def _best(surface: Surface, backbone: Backbone, options: GridOptions, projection
     scores = []
     for number in range(len(cameras)):
         camera = cameras[number]
-        view = render(surface, camera, tight_windows(surface, camera), described.size, background=BACKGROUND)
-        shown = adaptive_avg_pool2d(view.mask, described.cells)
-        theirs = projection(describe(backbone, view.rgb, cells=described.cells)) * (shown > 0)
+        rgb, drawn = look(surface, camera, tight_windows(surface, camera), described.size, background=BACKGROUND)
+        shown = adaptive_avg_pool2d(drawn, described.cells)
+        theirs = projection(describe(backbone, rgb, cells=described.cells)) * (shown > 0)
         scores.append(float(pair_scores(features, mask, theirs, shown)))
     return scores.index(max(scores))
 

@@ -13,7 +13,7 @@ from PIL import Image
 from workers.backbones.base import Tick, no_tick
 from workers.geometry.cameras import looking_at_origin
 from workers.rendering.surface import Surface
-from workers.rendering.views import render
+from workers.rendering.views import look
 
 Rgb = npt.NDArray[np.uint8]
 
@@ -44,7 +44,7 @@ def turntable(surface: Surface, *, count: int = 36, size: int = 288, tick: Tick 
     window = torch.tensor([[0.0, 0.0, 1.0]], device=surface.vertices.device)
     frames: list[Rgb] = []
     for index in range(count):
-        view = render(surface, cameras[index], window, size).rgb[0]
+        view = look(surface, cameras[index], window, size)[0][0]
         frames.append((view.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
         tick()
     return frames

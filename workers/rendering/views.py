@@ -64,37 +64,32 @@ def render(
         background: grey in [0, 1] where there is nothing.
         supersampling: colours and masks are means of so many pixels squared.
     """
-    step = max(1, _PIXELS // (size * supersampling) ** 2)
-    parts = [
-        _rendered(
-            surface, cameras[start : start + step], windows[start : start + step], size, background, supersampling
-        )
-        for start in range(0, len(cameras), step)
-    ]
-    return Views(
-        torch.cat([part.rgb for part in parts]),
-        torch.cat([part.mask for part in parts]),
-        torch.cat([part.coordinates for part in parts]),
-        torch.cat([part.depth for part in parts]),
-    )
-
-
-def _rendered(
-    surface: Surface, cameras: Cameras, windows: Tensor, size: int, background: float, supersampling: int
-) -> Views:
+    rgb, mask = look(surface, cameras, windows, size, background=background, supersampling=supersampling)
     fragments = rasterise(surface.vertices, surface.faces, cameras, windows, size)
-    fine = fragments
-    if supersampling > 1:
-        fine = rasterise(surface.vertices, surface.faces, cameras, windows, size * supersampling)
-    mask = fine.mask.unsqueeze(1).to(surface.vertices)
-    colours = surface_colours(surface, fine) if surface.is_coloured else _lit(surface, fine, cameras)
-    rgb = torch.where(fine.mask.unsqueeze(1), colours, background)
-    return Views(
-        rgb=avg_pool2d(rgb, supersampling),
-        mask=avg_pool2d(mask, supersampling),
-        coordinates=interpolate(fragments, surface.faces, surface.vertices),
-        depth=fragments.depth.unsqueeze(1),
-    )
+    return Views(rgb, mask, interpolate(fragments, surface.faces, surface.vertices), fragments.depth.unsqueeze(1))
+
+
+@torch.no_grad()
+def look(
+    surface: Surface,
+    cameras: Cameras,
+    windows: Tensor,
+    size: int,
+    *,
+    background: float = 1.0,
+    supersampling: int = 2,
+) -> tuple[Tensor, Tensor]:
+    """Draw colours (V, 3, S, S) and masks (V, 1, S, S) alone; arguments are those of `render`."""
+    step = max(1, _PIXELS // (size * supersampling) ** 2)
+    parts = []
+    for start in range(0, len(cameras), step):
+        seen, through = cameras[start : start + step], windows[start : start + step]
+        fragments = rasterise(surface.vertices, surface.faces, seen, through, size * supersampling)
+        mask = fragments.mask.unsqueeze(1)
+        colours = surface_colours(surface, fragments) if surface.is_coloured else _lit(surface, fragments, seen)
+        rgb = torch.where(mask, colours, background)
+        parts.append((avg_pool2d(rgb, supersampling), avg_pool2d(mask.to(rgb), supersampling)))
+    return torch.cat([rgb for rgb, _ in parts]), torch.cat([mask for _, mask in parts])
 
 
 def surface_colours(surface: Surface, fragments: Fragments) -> Tensor:

@@ -16,7 +16,7 @@ from workers.memory import is_out_of_memory
 from workers.methods.congealing_3d.pose.grid import PoseGrid, tight_windows
 from workers.methods.features import describe
 from workers.rendering.surface import Surface
-from workers.rendering.views import render
+from workers.rendering.views import look
 
 BACKGROUND = 1.0
 """Grey around objects in renders and in masked crops alike: features look beyond the object's border."""
@@ -129,8 +129,8 @@ class SurfaceReader:
         while done < len(cameras):
             rows = slice(done, min(len(cameras), done + self.batch))
             try:
-                views = render(self.surface, cameras[rows], windows[rows], self.options.size, background=BACKGROUND)
-                raw = describe(self.backbone, views.rgb, cells=self.options.cells, tick=tick)
+                rgb, mask = look(self.surface, cameras[rows], windows[rows], self.options.size, background=BACKGROUND)
+                raw = describe(self.backbone, rgb, cells=self.options.cells, tick=tick)
             except Exception as error:
                 if self.batch == 1 or not is_out_of_memory(error):
                     raise
@@ -138,7 +138,7 @@ class SurfaceReader:
                 continue
             done = rows.stop
             tick()
-            yield rows, raw, adaptive_avg_pool2d(views.mask, self.options.cells)
+            yield rows, raw, adaptive_avg_pool2d(mask, self.options.cells)
 
     def _halve(self) -> None:
         self.batch //= 2

@@ -28,6 +28,23 @@ def shifted(cameras: Cameras, rendered: Tensor, observed: Tensor) -> Cameras:
     return Cameras(cameras.rotation, moved, cameras.focal)
 
 
+def in_pictures(cameras: Cameras, windows: Tensor, aspect: Tensor) -> tuple[Cameras, Tensor]:
+    """Read the fields of view of candidates as those of the longer sides of pictures.
+
+    Read as vertical ones, 60 degrees would be an extreme wide angle in a picture three times as wide as high.
+
+    Args:
+        cameras: V candidates.
+        windows: (V, 3) through which they were drawn.
+        aspect: (V,) width by height of the pictures.
+
+    Returns:
+        The cameras with the pictures' focal lengths, and the windows (V, 3) in which they see the same as before.
+    """
+    longer = aspect.clamp_min(1)
+    return Cameras(cameras.rotation, cameras.translation, cameras.focal * longer), windows * longer[:, None]
+
+
 def placed(cameras: Cameras, rendered: Tensor, observed: Tensor) -> Cameras:
     """Turn and move cameras until what they saw in the middle of one window is seen in another, the same side of it.
 

@@ -17,7 +17,7 @@ from workers.methods.congealing_3d.pose.hypotheses import Hypotheses, strongest_
 from workers.methods.congealing_3d.pose.joint_refinement import JointOptions, refine_jointly
 from workers.methods.congealing_3d.pose.lifting import sampled_surface, seen_features
 from workers.methods.congealing_3d.pose.observation import Observations, SurfaceSamples
-from workers.methods.congealing_3d.pose.placement import placed
+from workers.methods.congealing_3d.pose.placement import in_pictures, placed
 from workers.methods.congealing_3d.pose.scoring import fit_scores, pair_scores
 from workers.methods.congealing_3d.pose.solving import solved_poses
 
@@ -30,6 +30,8 @@ JUDGED_ALONE = JointOptions(levels=())
 _STEPS = 3
 _DRAWN_AT_ONCE = 64
 _WORSE = 0.05
+"""How much worse a refined pose may fit, where masks are known."""
+_SAME_DEG = 0.1
 _SOLVED = 2
 """Modes of each image from which a pose is also solved by matches."""
 
@@ -122,9 +124,11 @@ def find_poses(
     if options.refine:
         joint = options.joint or JointOptions()
         refined = _judged(observations, samples, masks, bank, reader, cameras, images, joint, tick)
-        judged = judged.refined_to(refined)
+        judged = judged.refined_to(refined, worse=0.0 if masks is None else _WORSE)
     step(_STEPS, _STEPS)
     total = judged.total
+    if masks is None:
+        total = total + _candidate_scores(scores, bank, judged.cameras, images)
     table = _by_image(images, len(observations))
     chosen_by = _filled(total, table)
     if options.collective:
@@ -158,7 +162,8 @@ def _first_poses(observations: Observations, bank: Bank, modes: Hypotheses) -> t
     repeats[:, 1:] = modes.indices[:, 1:] == modes.indices[:, :-1]
     kept = ~repeats.flatten()
     flat, images = flat[kept], images[kept]
-    return placed(bank.grid.cameras[flat], bank.windows[flat], observations.windows[images]), images
+    cameras, windows = in_pictures(bank.grid.cameras[flat], bank.windows[flat], observations.aspect[images])
+    return placed(cameras, windows, observations.windows[images]), images
 
 
 @dataclass(frozen=True)
@@ -174,9 +179,9 @@ class _Judged:
         """What poses are compared by, (V,)."""
         return self.fits if self.ious is None else self.fits + self.ious
 
-    def refined_to(self, others: _Judged) -> _Judged:
-        """The refined poses but for those that fit clearly worse: features that say little can lead them astray."""
-        better = others.total > self.total - _WORSE
+    def refined_to(self, others: _Judged, *, worse: float) -> _Judged:
+        """The refined poses but for those that fit worse by so much: features that say little can lead them astray."""
+        better = others.total > self.total - worse
         cameras = Cameras(
             torch.where(better[:, None, None], others.cameras.rotation, self.cameras.rotation),
             torch.where(better[:, None], others.cameras.translation, self.cameras.translation),
@@ -221,6 +226,16 @@ def _fits(
         features, theirs = reader.seen(cameras[rows], observations.windows[own], bank.projection, tick=tick)
         parts.append(pair_scores(observations.features[own], None if masks is None else masks[own], features, theirs))
     return torch.cat(parts)
+
+
+def _candidate_scores(scores: Tensor, bank: Bank, cameras: Cameras, images: Tensor) -> Tensor:
+    """Scores (V,) of the candidates that look from nearest to where V poses do, of any field of view.
+
+    Without masks a pose's own fit depends on a crop that may be far from tight; its candidate's does not.
+    """
+    turns = angles_between_deg(cameras.rotation[:, None], bank.grid.cameras.rotation[None])
+    nearest = turns <= turns.amin(dim=1, keepdim=True) + _SAME_DEG
+    return scores[images].masked_fill(~nearest, -torch.inf).amax(dim=1)
 
 
 def _by_image(images: Tensor, count: int) -> Tensor:

@@ -11,6 +11,7 @@ from workers.methods.congealing_3d.pose.bank import Bank
 from workers.methods.congealing_3d.pose.correspondences import mutual_correspondences
 from workers.methods.congealing_3d.pose.observation import Observations
 from workers.methods.congealing_3d.pose.perspective import fit_cameras
+from workers.methods.congealing_3d.pose.placement import in_pictures
 from workers.rendering.rasteriser import interpolate, rasterise
 from workers.rendering.surface import Surface
 
@@ -40,7 +41,8 @@ def solved_poses(
     # A cell whose centre misses the shape has features but no place.
     features = bank.features[chosen] * fragments.mask.unsqueeze(1)
     matches = mutual_correspondences(observations, images, features, places, tick=tick)
-    fits = fit_cameras(matches, observations.windows[images, 2], cameras.focal, seed=seed)
+    focal = in_pictures(cameras, windows, observations.aspect[images])[0].focal
+    fits = fit_cameras(matches, observations.windows[images, 2], focal, seed=seed)
     tick()
     found = [(row, fit) for row, fit in enumerate(fits) if fit is not None]
     if not found:

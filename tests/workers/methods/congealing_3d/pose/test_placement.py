@@ -3,7 +3,7 @@ import torch
 from workers.evaluation.procedural_shapes import animal
 from workers.geometry.cameras import Cameras, angles_between_deg, looking_at_origin
 from workers.methods.congealing_3d.pose.grid import GridOptions, pose_grid, tight_windows
-from workers.methods.congealing_3d.pose.placement import placed, shifted
+from workers.methods.congealing_3d.pose.placement import in_pictures, placed, shifted
 from workers.rendering.surface import Surface
 
 SURFACE = Surface.of(animal(0).mesh)
@@ -48,3 +48,14 @@ def test_in_the_window_it_was_drawn_in_nothing_moves() -> None:
     torch.testing.assert_close(same.translation, cameras.translation)
     central = windows * torch.tensor([0.0, 0.0, 1.0])
     torch.testing.assert_close(placed(cameras, central, central).rotation, cameras.rotation)
+
+
+def test_in_a_wide_picture_the_field_of_view_is_that_of_its_width() -> None:
+    cameras = candidates()
+    windows = tight_windows(SURFACE, cameras)
+    wide, theirs = in_pictures(cameras, windows, torch.full((len(cameras),), 3.0))
+    torch.testing.assert_close(wide.focal, 3 * cameras.focal)
+    torch.testing.assert_close(tight_windows(SURFACE, wide), theirs)
+    high, same = in_pictures(cameras, windows, torch.full((len(cameras),), 0.4))
+    assert torch.equal(high.focal, cameras.focal)
+    assert torch.equal(same, windows)

@@ -18,7 +18,7 @@ from workers.evaluation.procedural_shapes import bench
 from workers.evaluation.shape_set import ShapeSet, drawn_set
 from workers.methods.congealing_3d.pose.bank import Bank, SurfaceReader
 from workers.methods.congealing_3d.pose.observation import Observations
-from workers.methods.congealing_3d.pose.placement import placed
+from workers.methods.congealing_3d.pose.placement import in_pictures, placed
 from workers.methods.congealing_3d.pose.scoring import fit_scores
 from workers.methods.congealing_3d.pose.search import FoundPoses, SearchOptions, find_poses
 from workers.run_context import JobCanceled
@@ -87,7 +87,8 @@ def test_refined_poses_fit_better_than_candidates(
     assert (found.fits[:, 0] > plain.fits[:, 0]).all()
     assert torch.equal(plain.grid_scores, found.grid_scores)
     best = fit_scores(seen.features, cell_masks(seen), bank).argmax(dim=1)
-    there = placed(bank.grid.cameras[best], bank.windows[best], seen.windows)
+    cameras, windows = in_pictures(bank.grid.cameras[best], bank.windows[best], seen.aspect)
+    there = placed(cameras, windows, seen.windows)
     torch.testing.assert_close(plain.best.translation, there.translation)
 
 
