@@ -7,7 +7,7 @@ from pydantic import Field, JsonValue
 
 from api_schemas.base import ImageId, JobId, Schema, Sha256, Timestamp
 
-ARTIFACT_NAME = r"^[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*(\.[a-z0-9]+)?$"
+ARTIFACT_NAME = r"^[a-z0-9_]+(/[a-z0-9_]+)*(\.[a-z0-9]+)?$"
 
 
 class ResultForm(StrEnum):

@@ -110,11 +110,11 @@ def the_files_open_elsewhere(done: Finished) -> None:
         name: [
             line.split() for line in (done.folder / f"colmap/{name}.txt").read_text().splitlines() if line[:1] != "#"
         ]
-        for name in ("cameras", "images", "points3D")
+        for name in ("cameras", "images", "points3d")
     }
     assert [row[:4] for row in rows["cameras"]] == [[str(n), "PINHOLE", str(SIDE), str(SIDE)] for n in (1, 2, 3)]
     assert [row[-1] for row in rows["images"] if row] == ["0.png", "1.png", "2.png"]
-    assert len(rows["points3D"]) > 100
+    assert len(rows["points3d"]) > 100
     with Image.open(done.folder / "canonical/turntable.webp") as turning:
         assert turning.n_frames == len(list((done.folder / "pictures/turntable").iterdir()))  # type: ignore[attr-defined]
     for name in ("overlays/002.png", "canonical_places/002.png", "contact_sheet.png"):

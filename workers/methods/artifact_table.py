@@ -130,7 +130,7 @@ FILES = {
     "canonical/field.safetensors": StoredFile(ArtifactKind.FIELD, SAFETENSORS_MEDIA_TYPE),
     "colmap/cameras.txt": StoredFile(ArtifactKind.COLMAP, "text/plain"),
     "colmap/images.txt": StoredFile(ArtifactKind.COLMAP, "text/plain"),
-    "colmap/points3D.txt": StoredFile(ArtifactKind.COLMAP, "text/plain"),
+    "colmap/points3d.txt": StoredFile(ArtifactKind.COLMAP, "text/plain"),
 }
 
 

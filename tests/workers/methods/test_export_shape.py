@@ -66,7 +66,7 @@ def test_folder_of_a_shape_holds_what_its_drafts_say(tmp_path: Path) -> None:
             "canonical/field.safetensors": b"field",
             "colmap/cameras.txt": b"1 SIMPLE_PINHOLE",
             "colmap/images.txt": b"",
-            "colmap/points3D.txt": b"",
+            "colmap/points3d.txt": b"",
         },
     )
     exported = export(result, images(), tmp_path)
@@ -80,7 +80,7 @@ def test_folder_of_a_shape_holds_what_its_drafts_say(tmp_path: Path) -> None:
     assert (kinds["poses.json"], kinds["shape_report.json"]) == (ArtifactKind.POSES, ArtifactKind.SHAPE_REPORT)
     assert kinds["canonical/token.safetensors"] is ArtifactKind.EMBEDDINGS
     assert kinds["canonical/field.safetensors"] is ArtifactKind.FIELD
-    assert kinds["colmap/points3D.txt"] is ArtifactKind.COLMAP
+    assert kinds["colmap/points3d.txt"] is ArtifactKind.COLMAP
     assert ArtifactKind.CONGEALED_IMAGE not in kinds.values()
     assert drafts["canonical/turntable.webp"].media_type == "image/webp"
     assert drafts["colmap/images.txt"].media_type == "text/plain"

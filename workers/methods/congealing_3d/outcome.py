@@ -236,7 +236,7 @@ def _colmap(scene: Scene, cameras: Sequence[Camera | None], surface: Surface, se
     written = {
         "colmap/cameras.txt": cameras_txt(cameras, sizes),
         "colmap/images.txt": images_txt(cameras, [image.name for image in scene.images]),
-        "colmap/points3D.txt": points_txt(_numbers(points)),
+        "colmap/points3d.txt": points_txt(_numbers(points)),
     }
     return {name: text.encode() for name, text in written.items()}
 
