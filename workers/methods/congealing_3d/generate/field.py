@@ -6,6 +6,7 @@ distillation code (arXiv 2308.16512): light is weakened by exp(-density) along 0
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 import torch
@@ -28,7 +29,7 @@ class Volume(Protocol):
         """Density (P,) and colour (P, 3) in [0, 1] at points (P, 3)."""
 
 
-class CanonicalField(nn.Module):
+class CanonicalField(nn.Module, ABC):
     """A field with its background; subclasses say what lies behind `raw` and `raw_density`."""
 
     def __init__(self) -> None:
@@ -45,13 +46,13 @@ class CanonicalField(nn.Module):
         raw = self.raw(points)
         return softplus(raw[:, 0] + blob(points)), torch.sigmoid(raw[:, 1:])
 
+    @abstractmethod
     def raw(self, points: Tensor) -> Tensor:
         """What is added to the ball's bias, and the colour before the sigmoid, (P, 4)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def raw_density(self, points: Tensor) -> Tensor:
         """The first column of `raw` alone, (P,)."""
-        raise NotImplementedError
 
     def use_levels(self, count: int) -> None:
         """Use the `count` coarsest levels of detail, if there are levels that can be left out."""
@@ -61,9 +62,9 @@ class CanonicalField(nn.Module):
         """How many levels of detail `use_levels` tells apart."""
         return 1
 
+    @abstractmethod
     def rate_groups(self) -> dict[str, list[nn.Parameter]]:
         """Parameters by kind: `grid`, `network` and `background`."""
-        raise NotImplementedError
 
 
 class Background(nn.Module):
