@@ -227,6 +227,15 @@ def test_wrong_settings_are_told(command: Command) -> None:
     assert (told.code, "backbones: " in told.err) == (ExitCode.USAGE, True)
 
 
+@pytest.fixture
+def heard_interrupts() -> Iterator[None]:
+    """Let children hear SIGINT where this process was told to ignore it, as a shell does in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard_interrupts")
 def test_an_interrupt_ends_it_and_leaves_nothing(command: Command) -> None:
     arrived, opened = threading.Event(), threading.Event()
 
