@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from workers.backbones.diffusion.parts import DIFFUSERS_FILE, TRANSFORMERS_FILE
 from workers.backbones.mvdream.names import (
     TEXT_NAMES,
     TEXT_PREFIX,
@@ -28,7 +29,6 @@ from workers.backbones.weights.checksums import sha256_of, write_sums
 from workers.backbones.weights.errors import WeightsError
 from workers.backbones.weights.tensors import fill
 
-DIFFUSERS_FILE, TRANSFORMERS_FILE = "diffusion_pytorch_model.safetensors", "model.safetensors"
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
 SCALING_FACTOR = 0.18215
 

@@ -6,23 +6,22 @@ The U-Net may have the official names, as in the hub's repository, or those of d
 from pathlib import Path
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from workers.backbones.base import Compute
-from workers.backbones.diffusion.loading import (
-    _config,
-    _configuring,
-    _fill,
-    _frozen,
-    _load_text_encoder,
-    _load_tokenizer,
-    _new_name,
-    _tensors,
+from workers.backbones.diffusion.parts import (
+    DIFFUSERS_FILE,
+    configuring,
+    fill_part,
+    frozen,
+    load_autoencoder,
+    load_text_encoder,
+    load_tokenizer,
+    part_tensors,
+    read_config,
 )
-from workers.backbones.diffusion.topology import VAE, check_topology
-from workers.backbones.mvdream.conversion import DIFFUSERS_FILE, unet_tensors
+from workers.backbones.mvdream.conversion import unet_tensors
 from workers.backbones.mvdream.cross_view import install_cross_view
 from workers.backbones.mvdream.networks import MvdreamNetworks
 from workers.backbones.mvdream.text import TextEncoder
@@ -41,7 +40,7 @@ def load_mvdream(folder: WeightsFolder, compute: Compute) -> MvdreamNetworks:
         WeightsError: a file is missing, damaged or a pickle, or belongs to another network.
     """
     unet = _load_unet(folder.path / "unet", compute)
-    vae = _load_vae(folder.path / "vae", compute)
+    vae = frozen(load_autoencoder(folder.path / "vae"), compute.device)
     text_encoder = _load_text(folder.path, compute)
     if text_encoder.width != unet.config["cross_attention_dim"]:
         raise WeightsError(
@@ -52,33 +51,24 @@ def load_mvdream(folder: WeightsFolder, compute: Compute) -> MvdreamNetworks:
 
 
 def _load_unet(folder: Path, compute: Compute) -> UNet2DConditionModel:
-    with torch.device("meta"), _configuring(folder):
-        config = _config(folder)
+    with torch.device("meta"), configuring(folder):
+        config = read_config(folder)
         is_official = config.get("_class_name") == OFFICIAL_CLASS
         unet: UNet2DConditionModel = UNet2DConditionModel.from_config(
             Layout.of_official(config).unet_config() if is_official else config
         )
         check_unet(unet.config)
-    tensors = _tensors(folder / DIFFUSERS_FILE)
-    _fill(unet, unet_tensors(tensors) if is_official else tensors, folder, compute.dtype)
+    tensors = part_tensors(folder / DIFFUSERS_FILE)
+    fill_part(unet, unet_tensors(tensors) if is_official else tensors, folder, compute.dtype)
     install_cross_view(unet)
-    return _frozen(unet, compute.device)
-
-
-def _load_vae(folder: Path, compute: Compute) -> AutoencoderKL:
-    with torch.device("meta"), _configuring(folder):
-        vae: AutoencoderKL = AutoencoderKL.from_config(_config(folder))
-        check_topology(vae.config, VAE)
-    tensors = _tensors(folder / DIFFUSERS_FILE)
-    _fill(vae, {_new_name(name): tensor for name, tensor in tensors.items()}, folder)
-    return _frozen(vae, compute.device)
+    return frozen(unet, compute.device)
 
 
 def _load_text(folder: Path, compute: Compute) -> TextEncoder:
-    network = _load_text_encoder(folder / "text_encoder")
-    tokenizer = _load_tokenizer(folder / "tokenizer", int(network.config.vocab_size))
+    network = load_text_encoder(folder / "text_encoder")
+    tokenizer = load_tokenizer(folder / "tokenizer", int(network.config.vocab_size))
     _check_padding(tokenizer, network)
-    return TextEncoder(tokenizer, _frozen(network, compute.device))
+    return TextEncoder(tokenizer, frozen(network, compute.device))
 
 
 def _check_padding(tokenizer: CLIPTokenizer, network: CLIPTextModel) -> None:
