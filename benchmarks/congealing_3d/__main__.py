@@ -25,7 +25,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.congealing_3d.beds import BEDS, GOOD_DEG, SAME, BenchRow, PoseRow, bed_rows, bench_row
-from benchmarks.congealing_3d.meshes import NamedMesh, mesh_rows, meshes_of
+from benchmarks.congealing_3d.meshes import NamedMesh, mesh_rows, meshes_of, placed_row
 from benchmarks.congealing_3d.multiview import MultiviewRow, rows_of
 from benchmarks.congealing_3d.photographs import PhotographRow, PhotographSet, photograph_rows, read_set
 from benchmarks.congealing_3d.search import Compared, Features, compare
@@ -181,8 +181,9 @@ def _posed(row: PoseRow) -> dict[str, Any]:
 
 
 def _seen_as_another(known: Sequence[NamedMesh], sizes: Sizes) -> Iterator[PoseRow]:
-    """The first mesh of a category as the shape in pictures of the others."""
+    """The first mesh of a category as the shape in pictures of the others, by the best features and by real ones."""
     if len(known) > 1:
+        yield placed_row(known[0], known[1:], sizes.images, sizes.options)
         backbone = BackboneProvider().get(sizes.backbones[0])
         yield from mesh_rows(known[0], known[1:], backbone, sizes.images, sizes.options)
 

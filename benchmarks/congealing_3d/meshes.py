@@ -1,4 +1,4 @@
-"""Mesh files, and pictures of the meshes themselves: another instance of a kind by features of a real backbone."""
+"""Mesh files, and pictures of the meshes themselves: another instance of a kind as the shape."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ from alignment.mesh import Mesh
 from alignment.mesh_files import load_mesh
 from alignment.mesh_limits import MeshLimits
 from benchmarks.congealing_3d.beds import PoseRow, pose_row
-from benchmarks.congealing_3d.stage import Pictures, boxed, candidates_of
+from benchmarks.congealing_3d.stage import Pictures, boxed, candidates_of, pictures_of
 from workers.backbones.base import Backbone
+from workers.evaluation.place_code import MIDDLE
+from workers.evaluation.place_oracle import PlaceOracle, place_coloured
+from workers.evaluation.procedural_shapes import ProceduralShape
+from workers.evaluation.shape_set import drawn_set
 from workers.geometry.cameras import Cameras, joined, looking_at_origin
 from workers.methods.congealing_3d.canonical import in_canonical_frame
 from workers.methods.congealing_3d.pose.grid import RADIUS, GridOptions
@@ -29,6 +33,8 @@ FOLDER, TABLE = "meshes", "meshes.json"
 SEED = 3
 SIDE_PX = 256
 ELEVATION_DEG, FOV_DEG, DISTANCE = (-10.0, 50.0), (20.0, 55.0), (1.0, 1.3)
+_CUBE = 0.28
+"""Half a side of the cube of all places, which the ball of those that have a colour holds."""
 _LIMITS = MeshLimits(unpacked_bytes=1 << 28, picture_pixels=1 << 26, picture_side=8192, kept_faces=200_000)
 
 
@@ -81,6 +87,14 @@ def mesh_rows(
         yield pose_row(name, mesh_pictures(others, count), candidates)
 
 
+def placed_row(shape: NamedMesh, shown: Sequence[NamedMesh], count: int, options: GridOptions) -> PoseRow:
+    """Find poses in pictures of other meshes by features that tell the place, as a share of each mesh's own box."""
+    candidates = candidates_of(Surface.of(place_coloured(_boxed_places(shape))), PlaceOracle(), options)
+    drawn = drawn_set([_boxed_places(each) for each in shown], count, SEED, look="places")
+    name = f"{', '.join(each.name for each in shown)} by {shape.name}, features that tell the place"
+    return pose_row(name, pictures_of(drawn), candidates)
+
+
 def mesh_pictures(shown: Sequence[NamedMesh], count: int) -> Pictures:
     """Draw meshes by turns, from known cameras that look at them; the same arguments give the same pictures."""
     rng = np.random.default_rng(SEED)
@@ -100,3 +114,10 @@ def _camera(rng: np.random.Generator) -> Cameras:
     distance = RADIUS / np.tan(np.radians(fov) / 2) * rng.uniform(*DISTANCE)
     angles = (torch.tensor([value], dtype=torch.float32) for value in (azimuth, elevation, distance, fov))
     return looking_at_origin(*angles)
+
+
+def _boxed_places(shown: NamedMesh) -> ProceduralShape:
+    """Call what lies alike in the boxes of two meshes the same place."""
+    half = np.abs(shown.mesh.vertices).max(axis=0)
+    places = (shown.mesh.vertices / half * _CUBE).astype(np.float32)
+    return ProceduralShape(shown.grey.mesh, places, places, lambda where: (where + MIDDLE).astype(np.float32))
