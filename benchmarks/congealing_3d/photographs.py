@@ -23,7 +23,7 @@ from benchmarks.congealing_3d.stage import (
     candidates_of,
     errors_deg,
     found_poses,
-    observed,
+    scene_of,
 )
 from workers.backbones.base import Backbone
 from workers.geometry.cameras import angles_between_deg
@@ -31,6 +31,7 @@ from workers.matching.projection import Projection
 from workers.methods.congealing_3d.pose.bank import Bank
 from workers.methods.congealing_3d.pose.grid import GridOptions
 from workers.methods.congealing_3d.pose.scoring import fit_scores
+from workers.methods.features import describe
 from workers.rendering.surface import Surface
 
 NEAR_DEG = 30.0
@@ -151,13 +152,13 @@ def template_scores(pictures: Pictures, candidates: Candidates) -> Tensor:
     reader, grid, windows = candidates.reader, candidates.bank.grid, candidates.bank.windows
     channels = len(candidates.bank.projection.mean)
     plain = Projection(torch.zeros(channels), torch.eye(channels), 1.0)
-    parts, seen = [], None
+    crops = scene_of(pictures, reader.options.size).crops.pictures
+    seen = plain(describe(reader.backbone, crops, cells=reader.options.cells))
+    parts = []
     for start in range(0, len(windows), _CHUNK):
         rows = slice(start, start + _CHUNK)
         features, masks = reader.seen(grid.cameras[rows], windows[rows], plain)
-        part = Bank(grid, windows[rows], features, masks, plain)
-        seen = seen or observed(pictures, reader, part)
-        parts.append(fit_scores(seen.features, None, part))
+        parts.append(fit_scores(seen, None, Bank(grid, windows[rows], features, masks, plain)))
     return torch.cat(parts, dim=1)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
+from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from workers.backbones.base import Backbone, Tick
@@ -13,6 +16,8 @@ from workers.methods.congealing_3d.scene import Scene, pooled
 from workers.methods.features import describe
 
 MASK_CELLS = 64
+_OWN_SHARE = 0.5
+"""Photographs differ from views in all cells alike: half of that is taken for the look of the picture and removed."""
 
 
 def observe(
@@ -25,14 +30,19 @@ def observe(
     tick: Tick,
 ) -> Observations:
     """Describe the crops of the images shown, one at a time."""
+    masks = None if scene.crops.masks is None else scene.crops.masks.to(device)
+    everything = torch.ones(len(scene.shown), 1, options.cells, options.cells, device=device)
+    shares = everything if masks is None else adaptive_avg_pool2d(masks, options.cells)
     parts = []
-    for picture in scene.crops.pictures:
+    for picture, share in zip(scene.crops.pictures, shares, strict=True):
         described = describe(backbone, picture.unsqueeze(0).to(device), cells=options.cells, tick=tick)
-        parts.append(projection(described))
+        parts.append(_centred(projection, described, share)(described) * (share > 0))
         tick()
-    features = torch.cat(parts)
-    masks = scene.crops.masks
-    if masks is not None:
-        masks = masks.to(device)
-        features = features * (adaptive_avg_pool2d(masks, options.cells) > 0)
-    return Observations(scene.crops.windows.to(device), features, pooled(masks, MASK_CELLS), scene.aspects.to(device))
+    windows, aspects = scene.crops.windows.to(device), scene.aspects.to(device)
+    return Observations(windows, torch.cat(parts), pooled(masks, MASK_CELLS), aspects)
+
+
+def _centred(projection: Projection, features: Tensor, share: Tensor) -> Projection:
+    """The projection about a mean between its own and that of features (1, C, g, g) by their shares (1, g, g)."""
+    mean = (features[0] * share).sum(dim=(1, 2)) / share.sum().clamp_min(1e-6)
+    return replace(projection, mean=torch.lerp(projection.mean, mean, _OWN_SHARE))

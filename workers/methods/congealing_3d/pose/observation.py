@@ -29,6 +29,11 @@ class Observations:
         """Count the images."""
         return len(self.windows)
 
+    @property
+    def is_whole(self) -> Tensor:
+        """Whether a crop is the whole picture, (N,) bool: the object may then be small in it, or beside its middle."""
+        return self.windows[:, 2] >= self.aspect.clamp_min(1)
+
     def __getitem__(self, rows: slice | list[int] | Tensor) -> Observations:
         """Some of the images."""
         masks = None if self.masks is None else self.masks[rows]

@@ -31,6 +31,8 @@ _STEPS = 3
 _DRAWN_AT_ONCE = 64
 _WORSE = 0.05
 """How much worse a refined pose may fit, where masks are known."""
+_BOXED_FIT = 0.1
+"""Weight of a pose's own fit beside its candidate's score, of objects whose box is known and no mask."""
 _SAME_DEG = 0.1
 _SOLVED = 2
 """Modes of each image from which a pose is also solved by matches."""
@@ -43,7 +45,7 @@ class SearchOptions:
     Attributes:
         hypotheses: modes of the grid's scores that are followed.
         refine: refine them; else the grid's poses are final.
-        collective: let images decide together.
+        collective: let images decide together, where masks are known.
         joint: how poses are refined.
     """
 
@@ -128,10 +130,11 @@ def find_poses(
     step(_STEPS, _STEPS)
     total = judged.total
     if masks is None:
-        total = total + _candidate_scores(scores, bank, judged.cameras, images)
+        fit_weight = torch.where(observations.is_whole, 1.0, _BOXED_FIT)[images]
+        total = _candidate_scores(scores, bank, cameras, images) + fit_weight * judged.fits
     table = _by_image(images, len(observations))
     chosen_by = _filled(total, table)
-    if options.collective:
+    if options.collective and masks is not None:
         chosen_by = _agreed(observations, samples, judged.cameras, table, chosen_by)
     order = chosen_by.argsort(dim=1, descending=True, stable=True)
     table, chosen_by = table.gather(1, order), chosen_by.gather(1, order)
@@ -231,7 +234,8 @@ def _fits(
 def _candidate_scores(scores: Tensor, bank: Bank, cameras: Cameras, images: Tensor) -> Tensor:
     """Scores (V,) of the candidates that look from nearest to where V poses do, of any field of view.
 
-    Without masks a pose's own fit depends on a crop that may be far from tight; its candidate's does not.
+    Without masks the candidate from which a pose began tells more than likeness to other images, much of which is that
+    of their backgrounds, and, of tight crops, than the pose's own fit.
     """
     turns = angles_between_deg(cameras.rotation[:, None], bank.grid.cameras.rotation[None])
     nearest = turns <= turns.amin(dim=1, keepdim=True) + _SAME_DEG

@@ -105,6 +105,19 @@ def test_without_masks_poses_rest_on_features(made: ShapeSet, bank: Bank, reader
     assert errors_deg(found.best, made.cameras[:3]).max() < 25
 
 
+@pytest.mark.parametrize(("tight", "fit_weight"), [(False, 1.0), (True, 0.1)])
+def test_without_masks_each_image_decides_by_its_candidates(
+    made: ShapeSet, bank: Bank, reader: SurfaceReader, tight: bool, fit_weight: float
+) -> None:
+    seen = observed(made, bank, noise=1.0) if tight else observed(made, bank, masked=False, noise=1.0)
+    seen, options = replace(seen, masks=None), SearchOptions(hypotheses=3, refine=False)
+    found = find_poses(seen, bank, reader, options, seed=0)
+    alone = find_poses(seen, bank, reader, replace(options, collective=False), seed=0)
+    assert torch.equal(found.scores, alone.scores)
+    candidates = found.scores - fit_weight * found.fits
+    torch.testing.assert_close(candidates.amax(dim=1), found.grid_scores)
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_few_images_are_enough(
     seen: Observations, bank: Bank, reader: SurfaceReader, made: ShapeSet, count: int
