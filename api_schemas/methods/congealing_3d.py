@@ -128,7 +128,7 @@ class Congealing3dParams(MaskedParams):
     refine: bool = Field(default=True, description="Refine the best poses by masks and features.")
     collective: bool = Field(
         default=True,
-        description="Let the images decide together between poses of an image that fit the shape alike.",
+        description="Let the images decide together between poses that fit the shape alike; only with masks.",
     )
     warp: bool = Field(
         default=True,
