@@ -38,8 +38,13 @@ def observe(
         described = describe(backbone, picture.unsqueeze(0).to(device), cells=options.cells, tick=tick)
         parts.append(_centred(projection, described, share)(described) * (share > 0))
         tick()
-    windows, aspects = scene.crops.windows.to(device), scene.aspects.to(device)
-    return Observations(windows, torch.cat(parts), pooled(masks, MASK_CELLS), aspects)
+    return Observations(
+        scene.crops.windows.to(device),
+        torch.cat(parts),
+        pooled(masks, MASK_CELLS),
+        scene.aspects.to(device),
+        scene.is_tight.to(device),
+    )
 
 
 def _centred(projection: Projection, features: Tensor, share: Tensor) -> Projection:

@@ -50,6 +50,13 @@ class Scene:
         """Width by height (n,) of the images shown."""
         return torch.tensor([self.images[index].width / self.images[index].height for index in self.shown])
 
+    @property
+    def is_tight(self) -> Tensor:
+        """Whether masks or boxes tell where the images shown have their object, (n,) bool."""
+        known = [self.images[index].annotation for index in self.shown]
+        boxed = [annotation is not None and annotation.box is not None for annotation in known]
+        return torch.tensor([self.masks is not None or has_box for has_box in boxed])
+
 
 def set_scene(
     backbones: BackboneProvider,

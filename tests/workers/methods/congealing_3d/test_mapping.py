@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -30,7 +32,7 @@ def test_cells_get_the_places_they_show(
     made: ShapeSet, seen: Observations, reader: SurfaceReader, bank: Bank, *, masked: bool, warp: bool
 ) -> None:
     scene = scene_of(inputs(made, masked=masked)[:2])
-    observations = seen[:2] if masked else Observations(seen.windows[:2], seen.features[:2], None, seen.aspect[:2])
+    observations = seen[:2] if masked else replace(seen[:2], masks=None)
     ticks: list[int] = []
     placed = place_images(
         scene,

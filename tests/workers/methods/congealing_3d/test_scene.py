@@ -8,7 +8,7 @@ from api_schemas.methods.congealing_3d import Congealing3dParams
 from tests.workers.methods.congealing_3d.photographs import CPU, inputs
 from workers.evaluation.place_oracle import oracle_provider
 from workers.evaluation.shape_set import ShapeSet
-from workers.methods.base import InputImage, UnfitImagesError
+from workers.methods.base import Annotation, InputImage, UnfitImagesError
 from workers.methods.congealing_3d.scene import Scene, set_scene
 from workers.methods.features import Heartbeat
 from workers.run_context import Run
@@ -28,6 +28,7 @@ def test_objects_are_cut_out_by_their_masks(made: ShapeSet) -> None:
     np.testing.assert_array_equal(found.masks[3] > 0.5, made.masks[3])
     assert found.aspects.tolist() == pytest.approx([1.2] * 6)
     assert found.problems == [[]] * 6
+    assert found.is_tight.all()
 
 
 @pytest.mark.parametrize(("saliency", "masked"), [("none", True), ("auto", False)])
@@ -36,6 +37,13 @@ def test_without_masks_the_whole_pictures_count(made: ShapeSet, saliency: str, *
     assert found.masks is None
     assert found.crops.masks is None
     assert found.crops.windows[0].tolist() == pytest.approx([0, 0, 1.2 * 1.02])
+    assert not found.is_tight.any()
+
+
+def test_a_box_tells_where_the_object_is_even_if_it_fills_the_picture(made: ShapeSet) -> None:
+    boxless, boxed = inputs(made, masked=False)[:2]
+    whole = Annotation(category="animal", schema=None, keypoints=np.zeros((0, 3)), box=(0, 0, 192, 160))
+    assert scene([boxless, replace(boxed, annotation=whole)]).is_tight.tolist() == [False, True]
 
 
 def test_images_whose_mask_is_empty_or_tiny_are_left_out_and_full_ones_kept(made: ShapeSet) -> None:

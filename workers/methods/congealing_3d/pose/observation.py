@@ -18,31 +18,30 @@ class Observations:
         features: (N, C, g, g) unit features of the crop's cells; 0 where the object is not seen.
         masks: (N, 1, m, m) in [0, 1], the object on a finer grid of the crop; None where nobody knows it.
         aspect: (N,), width by height of the whole pictures.
+        is_tight: (N,) bool, whether the crop is known to end where the object does; else it is the whole picture.
     """
 
     windows: Tensor
     features: Tensor
     masks: Tensor | None
     aspect: Tensor
+    is_tight: Tensor
 
     def __len__(self) -> int:
         """Count the images."""
         return len(self.windows)
 
-    @property
-    def is_whole(self) -> Tensor:
-        """Whether a crop is the whole picture, (N,) bool: the object may then be small in it, or beside its middle."""
-        return self.windows[:, 2] >= self.aspect.clamp_min(1)
-
     def __getitem__(self, rows: slice | list[int] | Tensor) -> Observations:
         """Some of the images."""
         masks = None if self.masks is None else self.masks[rows]
-        return Observations(self.windows[rows], self.features[rows], masks, self.aspect[rows])
+        return Observations(self.windows[rows], self.features[rows], masks, self.aspect[rows], self.is_tight[rows])
 
     def to(self, device: torch.device | str) -> Observations:
         """The same on a device."""
         masks = None if self.masks is None else self.masks.to(device)
-        return Observations(self.windows.to(device), self.features.to(device), masks, self.aspect.to(device))
+        return Observations(
+            self.windows.to(device), self.features.to(device), masks, self.aspect.to(device), self.is_tight.to(device)
+        )
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ _STEPS = 3
 _DRAWN_AT_ONCE = 64
 _WORSE = 0.05
 """How much worse a refined pose may fit, where masks are known."""
-_BOXED_FIT = 0.1
+_TIGHT_FIT = 0.1
 """Weight of a pose's own fit beside its candidate's score, of objects whose box is known and no mask."""
 _SAME_DEG = 0.1
 _SOLVED = 2
@@ -130,7 +130,7 @@ def find_poses(
     step(_STEPS, _STEPS)
     total = judged.total
     if masks is None:
-        fit_weight = torch.where(observations.is_whole, 1.0, _BOXED_FIT)[images]
+        fit_weight = torch.where(observations.is_tight, _TIGHT_FIT, 1.0)[images]
         total = _candidate_scores(scores, bank, cameras, images) + fit_weight * judged.fits
     table = _by_image(images, len(observations))
     chosen_by = _filled(total, table)

@@ -69,9 +69,8 @@ def observed(instances: list[int], cameras: Cameras, *, noise: float = 0.2) -> O
         windows.append(window)
         features.append(described(instance, camera, window, noise=noise))
         masks.append(avg_pool2d(seen_places(instance, camera, window, 2 * MASK_CELLS)[1], 2))
-    return Observations(
-        torch.cat(windows), torch.cat(features), torch.cat(masks), torch.full((len(instances),), ASPECT)
-    )
+    aspect, is_tight = torch.full((len(instances),), ASPECT), torch.ones(len(instances), dtype=torch.bool)
+    return Observations(torch.cat(windows), torch.cat(features), torch.cat(masks), aspect, is_tight)
 
 
 def surface_samples(count: int = 1200) -> SurfaceSamples:

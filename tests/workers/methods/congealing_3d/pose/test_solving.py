@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import torch
 
 from tests.workers.methods.congealing_3d.photographs import cell_masks, errors_deg
@@ -22,6 +24,6 @@ def test_matches_with_the_best_candidates_give_poses(
 
 
 def test_without_matches_there_are_no_poses(reader: SurfaceReader, bank: Bank, seen: Observations) -> None:
-    blind = type(seen)(seen.windows, torch.zeros_like(seen.features), seen.masks, seen.aspect)
+    blind = replace(seen, features=torch.zeros_like(seen.features))
     cameras, images = solved_poses(blind, bank, reader.surface, torch.zeros(6, 1, dtype=torch.long), seed=0)
     assert len(cameras) == len(images) == 0
