@@ -29,7 +29,10 @@ class ProblemError(CongealError):
     def _message(self) -> str:
         problem = self.problem
         lines = [f"{problem.title} ({problem.status} {problem.code}): {problem.detail}"]
-        lines += [f"  {error.pointer}: {error.detail}" for error in problem.errors]
+        for error in problem.errors:
+            lines.append(
+                f"  {error.pointer}" if error.detail in problem.detail else f"  {error.pointer}: {error.detail}"
+            )
         if problem.retry_after_s is not None:
             lines.append(f"  try again in {problem.retry_after_s:g} s")
         lines.append(f"  at {problem.instance}, request {problem.request_id or 'without id'}")
