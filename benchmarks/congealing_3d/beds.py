@@ -28,14 +28,11 @@ from workers.rendering.surface import Surface
 SEED = 1
 NOISE = 1.0
 OTHERS = 8
-SAME, NOISY, CLUTTER, BOXES, INSTANCES = (
-    "same",
-    "noise",
-    "clutter",
-    "clutter, no masks",
-    "other instances",
-)
-BEDS = (SAME, NOISY, CLUTTER, BOXES, INSTANCES)
+SAME, NOISY, CLUTTER, BOXES = "same", "noise", "clutter", "clutter, no masks"
+RELATIVES, INSTANCES = "other instances, half as different", "other instances"
+BEDS = (SAME, NOISY, CLUTTER, BOXES, RELATIVES, INSTANCES)
+VARIATION = {RELATIVES: 0.5, INSTANCES: 1.0}
+"""How much the animals of a set differ from the shape."""
 GOOD_DEG = 10.0
 HALF_TURN = torch.diag(torch.tensor([-1.0, 1.0, -1.0]))
 """About y, the axis of the bench."""
@@ -120,7 +117,9 @@ def bed_rows(names: Sequence[str], images: int, options: GridOptions) -> Iterato
 
 def bed_pictures(name: str, images: int) -> Pictures:
     """Draw the set of a name of `BEDS`."""
-    shapes = [animal(number) for number in (range(1, OTHERS + 1) if name == INSTANCES else [0])]
+    shapes = [animal(0)]
+    if name in VARIATION:
+        shapes = [animal(number, VARIATION[name]) for number in range(1, OTHERS + 1)]
     drawn = drawn_set(shapes, images, SEED, look="places", cluttered=name in (CLUTTER, BOXES))
     return pictures_of(drawn, masked=name != BOXES)
 

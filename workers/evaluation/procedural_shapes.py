@@ -58,20 +58,29 @@ class Build:
 
 
 @cache
-def animal(instance: int) -> ProceduralShape:
-    """Make an animal; the same number gives the same one.
+def animal(instance: int, variation: float = 1.0) -> ProceduralShape:
+    """Make an animal; the same arguments give the same one.
 
     All have the faces of number 0, the template, and vertex i is the same part of each. They are asymmetric: the right
     ear hangs, and the flanks are marked differently.
 
+    Args:
+        instance: from 0.
+        variation: how much its build differs from the template's, in [0, 1]: at 1 legs are up to 1.4 times as long
+            and the body bends by up to 22 degrees.
+
     Raises:
-        ValueError: `instance` is negative.
+        ValueError: `instance` is negative, or `variation` outside [0, 1].
     """
     if instance < 0:
         raise ValueError(f"animal {instance} does not exist; number them from 0")
+    if not 0 <= variation <= 1:
+        raise ValueError(f"variation {variation} is outside [0, 1]")
     own, centre, scale = _template()
     template = _fitted(own.vertices.astype(np.float64))
-    shape = template if instance == 0 else _fitted(_built(own.vertices.astype(np.float64), _build_of(instance)))
+    shape = (
+        template if instance == 0 else _fitted(_built(own.vertices.astype(np.float64), _build_of(instance, variation)))
+    )
     coat = coat_of(instance)
 
     def paint(places: Float64) -> Float32:
@@ -141,11 +150,11 @@ def _same_after_half_a_turn(places: Float64) -> Float64:
     return np.stack([turned.real, places[:, 1], turned.imag], axis=1)
 
 
-def _build_of(instance: int) -> Build:
+def _build_of(instance: int, variation: float) -> Build:
     rng = np.random.default_rng([5, instance])
-    legs, trunk, head, snout = rng.uniform((0.75, 0.85, 0.9, 0.8), (1.4, 1.25, 1.35, 1.3))
-    neck, tail, bend, stride = rng.uniform(-1, 1, 4) * (16, 35, 22, 11)
-    return Build(legs, trunk, head, snout, neck - 4, tail, bend, stride)
+    factors = rng.uniform((0.75, 0.85, 0.9, 0.8), (1.4, 1.25, 1.35, 1.3))
+    angles = rng.uniform(-1, 1, 4) * (16, 35, 22, 11) - (4, 0, 0, 0)
+    return Build(*(1 + variation * (factors - 1)), *(variation * angles))
 
 
 def _built(own: Float64, build: Build) -> Float64:

@@ -52,6 +52,16 @@ def test_an_animal_is_a_deformed_template(instance: int) -> None:
     assert stretched.max() < 2.5
 
 
+def test_an_animal_may_differ_from_the_template_by_less() -> None:
+    template = animal(0).mesh.vertices
+
+    def difference(variation: float) -> float:
+        return float(np.linalg.norm(animal(2, variation).mesh.vertices - template, axis=1).mean())
+
+    assert difference(0.0) < 1e-6
+    assert difference(0.5) == pytest.approx(difference(1.0) / 2, rel=0.25)
+
+
 def test_animals_differ_in_shape_and_colour() -> None:
     for first in ANIMALS:
         for second in ANIMALS[first + 1 :]:
@@ -104,5 +114,7 @@ def test_a_bench_is_not_its_own_mirror_image() -> None:
 def test_impossible_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="number them from 0"):
         animal(-1)
+    with pytest.raises(ValueError, match=r"variation 1.5 is outside \[0, 1\]"):
+        animal(1, 1.5)
     with pytest.raises(ValueError, match=r"outside \[0, 1\]"):
         bench(1.5)

@@ -14,7 +14,7 @@ from tests.workers.methods.congealing_3d.photographs import (
     reader_of,
     shuffled,
 )
-from workers.evaluation.procedural_shapes import bench
+from workers.evaluation.procedural_shapes import animal, bench
 from workers.evaluation.shape_set import ShapeSet, drawn_set
 from workers.methods.congealing_3d.pose.bank import Bank, SurfaceReader
 from workers.methods.congealing_3d.pose.observation import Observations
@@ -90,6 +90,14 @@ def test_refined_poses_fit_better_than_candidates(
     cameras, windows = in_pictures(bank.grid.cameras[best], bank.windows[best], seen.aspect)
     there = placed(cameras, windows, seen.windows)
     torch.testing.assert_close(plain.best.translation, there.translation)
+
+
+def test_other_instances_of_the_kind_get_poses_too(bank: Bank, reader: SurfaceReader) -> None:
+    made = drawn_set([animal(number, 0.5) for number in (1, 2, 3)], 6, 3, size=(192, 160), look="places")
+    found = find_poses(observed(made, bank, noise=0.2), bank, reader, SearchOptions(hypotheses=2), seed=0)
+    errors = errors_deg(found.best, made.cameras)
+    assert errors.median() < 4
+    assert errors.max() < 15
 
 
 def test_pictures_in_disorder_have_poses_by_chance_only(seen: Observations, bank: Bank, reader: SurfaceReader) -> None:
