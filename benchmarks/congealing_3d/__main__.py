@@ -25,7 +25,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.congealing_3d.beds import BEDS, GOOD_DEG, SAME, BenchRow, PoseRow, bed_rows, bench_row
-from benchmarks.congealing_3d.meshes import NamedMesh, mesh_rows, meshes_of, placed_row
+from benchmarks.congealing_3d.meshes import NamedMesh, mesh_rows, meshes_of, placed_rows
 from benchmarks.congealing_3d.multiview import MultiviewRow, rows_of
 from benchmarks.congealing_3d.photographs import PhotographRow, PhotographSet, photograph_rows, read_set
 from benchmarks.congealing_3d.search import Compared, Features, compare
@@ -47,6 +47,7 @@ class Sizes:
         images: of every drawn set.
         alone: of them are searched one pair after the other, by features.
         apart: measure both forms of the search in processes of their own.
+        seeds: of the cameras that look at other meshes by places.
         beds: which drawn sets.
         asymmetries: of the benches.
         options: of the candidates.
@@ -58,6 +59,7 @@ class Sizes:
     images: int
     alone: dict[Features, int]
     apart: bool
+    seeds: tuple[int, ...]
     beds: tuple[str, ...]
     asymmetries: tuple[float, ...]
     options: GridOptions
@@ -70,6 +72,7 @@ FULL = Sizes(
     images=24,
     alone={"oracle": 2, "embedded": 1},
     apart=True,
+    seeds=(3, 11, 12),
     beds=BEDS,
     asymmetries=ASYMMETRIES,
     options=GridOptions(),
@@ -82,6 +85,7 @@ QUICK = Sizes(
     images=2,
     alone={"oracle": 1},
     apart=False,
+    seeds=(3,),
     beds=(SAME,),
     asymmetries=(),
     options=_FEW,
@@ -183,7 +187,7 @@ def _posed(row: PoseRow) -> dict[str, Any]:
 def _seen_as_another(known: Sequence[NamedMesh], sizes: Sizes) -> Iterator[PoseRow]:
     """The first mesh of a category as the shape in pictures of the others, by the best features and by real ones."""
     if len(known) > 1:
-        yield placed_row(known[0], known[1:], sizes.images, sizes.options)
+        yield from placed_rows(known[0], known[1:], sizes.images, sizes.options, seeds=sizes.seeds)
         backbone = BackboneProvider().get(sizes.backbones[0])
         yield from mesh_rows(known[0], known[1:], backbone, sizes.images, sizes.options)
 

@@ -87,12 +87,19 @@ def mesh_rows(
         yield pose_row(name, mesh_pictures(others, count), candidates)
 
 
-def placed_row(shape: NamedMesh, shown: Sequence[NamedMesh], count: int, options: GridOptions) -> PoseRow:
-    """Find poses in pictures of other meshes by features that tell the place, as a share of each mesh's own box."""
-    candidates = candidates_of(Surface.of(place_coloured(_boxed_places(shape))), PlaceOracle(), options)
-    drawn = drawn_set([_boxed_places(each) for each in shown], count, SEED, look="places")
-    name = f"{', '.join(each.name for each in shown)} by {shape.name}, features that tell the place"
-    return pose_row(name, pictures_of(drawn), candidates)
+def placed_rows(
+    shape: NamedMesh, shown: Sequence[NamedMesh], count: int, options: GridOptions, *, seeds: Sequence[int] = (SEED,)
+) -> Iterator[PoseRow]:
+    """Find poses in pictures of other meshes by features that tell the place.
+
+    First in the frame that the meshes share, then as a share of each mesh's own box.
+    """
+    for frame, placed in (("shared frame", _framed_places), ("own boxes", _boxed_places)):
+        candidates = candidates_of(Surface.of(place_coloured(placed(shape))), PlaceOracle(), options)
+        for seed in seeds:
+            drawn = drawn_set([placed(each) for each in shown], count, seed, look="places")
+            name = f"{', '.join(each.name for each in shown)} by {shape.name}, places in {frame}, cameras {seed}"
+            yield pose_row(name, pictures_of(drawn), candidates)
 
 
 def mesh_pictures(shown: Sequence[NamedMesh], count: int) -> Pictures:
@@ -116,8 +123,17 @@ def _camera(rng: np.random.Generator) -> Cameras:
     return looking_at_origin(*angles)
 
 
+def _framed_places(shown: NamedMesh) -> ProceduralShape:
+    """Call the same place what lies at the same point of the canonical frame."""
+    return _with_places(shown, shown.mesh.vertices)
+
+
 def _boxed_places(shown: NamedMesh) -> ProceduralShape:
     """Call what lies alike in the boxes of two meshes the same place."""
     half = np.abs(shown.mesh.vertices).max(axis=0)
-    places = (shown.mesh.vertices / half * _CUBE).astype(np.float32)
-    return ProceduralShape(shown.grey.mesh, places, places, lambda where: (where + MIDDLE).astype(np.float32))
+    return _with_places(shown, shown.mesh.vertices / half * _CUBE)
+
+
+def _with_places(shown: NamedMesh, where: npt.NDArray[np.floating]) -> ProceduralShape:
+    places = where.astype(np.float32)
+    return ProceduralShape(shown.grey.mesh, places, places, lambda seen: (seen + MIDDLE).astype(np.float32))

@@ -153,6 +153,17 @@ class FeatureMatching:
         weights = self._weights[self._rows]
         return 1 - (weights * cosines).sum(dim=1) / weights.sum(dim=1).clamp_min(1)
 
+    @torch.no_grad()
+    def spread(self) -> Tensor:
+        """How far apart the places are that a cell is like, wherever they are: (V,), in canonical units.
+
+        The median over the cells that show the object of their standard deviation about their mean.
+        """
+        points, shares = self._samples.points, (self._options.sharpness * self._cosines).softmax(dim=-1)
+        squared = shares @ points.square().sum(dim=-1) - (shares @ points).square().sum(dim=-1)
+        apart = torch.where(self._weights > 0, squared.clamp_min(0).sqrt(), torch.nan)
+        return apart.nanmedian(dim=1).values[self._rows]
+
     def _away(self, cameras: Cameras) -> Tensor:
         """Distances (V, U, P) in halves of the crops of cells from points; huge for points that are not seen."""
         samples, half = self._samples, self._observed.windows[self._rows, 2]

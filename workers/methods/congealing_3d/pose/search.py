@@ -19,6 +19,7 @@ from workers.methods.congealing_3d.pose.lifting import sampled_surface, seen_fea
 from workers.methods.congealing_3d.pose.observation import Observations, SurfaceSamples
 from workers.methods.congealing_3d.pose.placement import in_pictures, placed
 from workers.methods.congealing_3d.pose.scoring import fit_scores, pair_scores
+from workers.methods.congealing_3d.pose.settling import settle
 from workers.methods.congealing_3d.pose.solving import solved_poses
 
 POINTS = 1200
@@ -127,6 +128,7 @@ def find_poses(
         joint = options.joint or JointOptions()
         refined = _judged(observations, samples, masks, bank, reader, cameras, images, joint, tick)
         judged = judged.refined_to(refined, worse=0.0 if masks is None else _WORSE)
+        judged = _settled(observations, samples, masks, bank, reader, judged, images, tick)
     step(_STEPS, _STEPS)
     total = judged.total
     if masks is None:
@@ -211,6 +213,23 @@ def _judged(
     refined = refine_jointly(observations, samples, cameras, images, options=joint, tick=tick)
     fits = _fits(observations, masks, bank, reader, refined.cameras, images, tick)
     return _Judged(refined.cameras, fits, refined.iou)
+
+
+def _settled(
+    observations: Observations,
+    samples: SurfaceSamples,
+    masks: Tensor | None,
+    bank: Bank,
+    reader: SurfaceReader,
+    judged: _Judged,
+    images: Tensor,
+    tick: Tick,
+) -> _Judged:
+    """Settle those of V poses whose images' features tell places well, and judge them anew."""
+    cameras, sharp = settle(observations, samples, judged.cameras, images, tick=tick)
+    if not sharp.any():
+        return judged
+    return _judged(observations, samples, masks, bank, reader, cameras, images, JUDGED_ALONE, tick)
 
 
 def _fits(
