@@ -96,15 +96,12 @@ class Problem:
     @classmethod
     def of(cls, targets: Targets, options: SettlingOptions) -> Problem:
         """Weigh matches."""
-        typical = torch.where(targets.weights > 0, targets.cosines, torch.nan).nanquantile(
-            _TYPICAL, dim=1, keepdim=True
-        )
+        known = torch.where(targets.weights > 0, targets.cosines, torch.nan)
+        typical = known.nanquantile(_TYPICAL, dim=1, keepdim=True)
         missing = 1 - (targets.cosines / typical.clamp_min(1e-6)).clamp(0, 1)
         weights = targets.weights * torch.exp(-options.contrast * missing)
-        shares = weights / weights.sum(dim=1, keepdim=True).clamp_min(1e-9)
-        return cls(
-            targets.places, targets.half, targets.points, shares.nan_to_num(0.0), options.outlier, options.stretch
-        )
+        shares = (weights / weights.sum(dim=1, keepdim=True).clamp_min(1e-9)).nan_to_num(0.0)
+        return cls(targets.places, targets.half, targets.points, shares, options.outlier, options.stretch)
 
     def loss(self, placement: Placement) -> Tensor:
         """Robust mean squared distance, in halves of the crop, and what the stretch costs, (V,)."""
@@ -197,6 +194,8 @@ def settle(
     def settled(rows: Tensor) -> tuple[Cameras, Tensor]:
         matching = FeatureMatching(observations, samples, images[rows], options.matching)
         sharp = matching.spread() <= options.spread
+        if not sharp.any():
+            return cameras[rows], sharp
         start = Placement(cameras[rows], cameras.translation.new_zeros(len(rows), 3))
         placement = start
         for _ in range(options.rounds):
