@@ -64,3 +64,11 @@ def placed(cameras: Cameras, rendered: Tensor, observed: Tensor) -> Cameras:
     straight = shifted(cameras, rendered, central)
     back = turned_towards(rays).transpose(1, 2)
     return Cameras(back @ straight.rotation, (back @ straight.translation.unsqueeze(-1)).squeeze(-1), straight.focal)
+
+
+def within(cameras: Cameras, points: Tensor, windows: Tensor, *, most: float) -> Tensor:
+    """Tell which of V cameras see points (P, 3) all before them, and no wider than `most` sides of windows (V, 3)."""
+    seen, depth = cameras.project(points)
+    half = (seen.amax(dim=1) - seen.amin(dim=1)).amax(dim=1) / 2
+    inside: Tensor = (depth > 0).all(dim=1) & (half <= most * windows[:, 2])
+    return inside

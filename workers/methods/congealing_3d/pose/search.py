@@ -17,7 +17,7 @@ from workers.methods.congealing_3d.pose.hypotheses import Hypotheses, strongest_
 from workers.methods.congealing_3d.pose.joint_refinement import JointOptions, refine_jointly
 from workers.methods.congealing_3d.pose.lifting import sampled_surface, seen_features
 from workers.methods.congealing_3d.pose.observation import Observations, SurfaceSamples
-from workers.methods.congealing_3d.pose.placement import in_pictures, placed
+from workers.methods.congealing_3d.pose.placement import in_pictures, placed, within
 from workers.methods.congealing_3d.pose.scoring import fit_scores, pair_scores
 from workers.methods.congealing_3d.pose.settling import settle
 from workers.methods.congealing_3d.pose.solving import solved_poses
@@ -32,6 +32,8 @@ _STEPS = 3
 _DRAWN_AT_ONCE = 64
 _WORSE = 0.05
 """How much worse a refined pose may fit, where masks are known."""
+_WIDEST = 1.5
+"""Sides of the crop that the shape may span: the object is whole in it. Features alone may let a pose grow."""
 _TIGHT_FIT = 0.1
 """Weight of a pose's own fit beside its candidate's score, of objects whose box is known and no mask."""
 _SAME_DEG = 0.1
@@ -120,14 +122,16 @@ def find_poses(
     if options.refine:
         tried = modes.indices[:, :_SOLVED]
         solved, theirs = solved_poses(observations, bank, reader.surface, tried, seed=seed, tick=tick)
-        cameras, images = joined([cameras, solved]), torch.cat([images, theirs])
+        whole = within(solved, samples.points, observations.windows[theirs], most=_WIDEST)
+        cameras, images = joined([cameras, solved[whole]]), torch.cat([images, theirs[whole]])
     step(1, _STEPS)
     judged = _judged(observations, samples, masks, bank, reader, cameras, images, JUDGED_ALONE, tick)
     step(2, _STEPS)
     if options.refine:
         joint = options.joint or JointOptions()
         refined = _judged(observations, samples, masks, bank, reader, cameras, images, joint, tick)
-        judged = judged.refined_to(refined, worse=0.0 if masks is None else _WORSE)
+        whole = within(refined.cameras, samples.points, observations.windows[images], most=_WIDEST)
+        judged = judged.refined_to(refined, whole, worse=0.0 if masks is None else _WORSE)
         judged = _settled(observations, samples, masks, bank, reader, judged, images, tick)
     step(_STEPS, _STEPS)
     total = judged.total
@@ -184,9 +188,12 @@ class _Judged:
         """What poses are compared by, (V,)."""
         return self.fits if self.ious is None else self.fits + self.ious
 
-    def refined_to(self, others: _Judged, *, worse: float) -> _Judged:
-        """The refined poses but for those that fit worse by so much: features that say little can lead them astray."""
-        better = others.total > self.total - worse
+    def refined_to(self, others: _Judged, whole: Tensor, *, worse: float) -> _Judged:
+        """The refined poses but for those that are not whole (V,), or fit worse by so much.
+
+        Features that say little can lead them astray.
+        """
+        better = whole & (others.total > self.total - worse)
         cameras = Cameras(
             torch.where(better[:, None, None], others.cameras.rotation, self.cameras.rotation),
             torch.where(better[:, None], others.cameras.translation, self.cameras.translation),

@@ -3,7 +3,7 @@ import torch
 from workers.evaluation.procedural_shapes import animal
 from workers.geometry.cameras import Cameras, angles_between_deg, looking_at_origin
 from workers.methods.congealing_3d.pose.grid import GridOptions, pose_grid, tight_windows
-from workers.methods.congealing_3d.pose.placement import in_pictures, placed, shifted
+from workers.methods.congealing_3d.pose.placement import in_pictures, placed, shifted, within
 from workers.rendering.surface import Surface
 
 SURFACE = Surface.of(animal(0).mesh)
@@ -59,3 +59,12 @@ def test_in_a_wide_picture_the_field_of_view_is_that_of_its_width() -> None:
     high, same = in_pictures(cameras, windows, torch.full((len(cameras),), 0.4))
     assert torch.equal(high.focal, cameras.focal)
     assert torch.equal(same, windows)
+
+
+def test_a_shape_that_is_wider_than_its_window_or_behind_the_camera_is_not_within() -> None:
+    cameras = candidates()
+    windows = tight_windows(SURFACE, cameras)
+    assert within(cameras, SURFACE.vertices, windows, most=1.0).all()
+    assert not within(cameras, SURFACE.vertices, windows / 1.6, most=1.5).any()
+    beyond = Cameras(cameras.rotation, -cameras.translation, cameras.focal)
+    assert not within(beyond, SURFACE.vertices, windows, most=1e6).any()

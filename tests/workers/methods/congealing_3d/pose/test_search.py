@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn.functional import interpolate, normalize
 
 from tests.workers.methods.congealing_3d.photographs import (
     FEW,
@@ -16,7 +17,9 @@ from tests.workers.methods.congealing_3d.photographs import (
 )
 from workers.evaluation.procedural_shapes import animal, bench
 from workers.evaluation.shape_set import ShapeSet, drawn_set
+from workers.methods.congealing_3d.pose import search
 from workers.methods.congealing_3d.pose.bank import Bank, SurfaceReader
+from workers.methods.congealing_3d.pose.grid import tight_windows
 from workers.methods.congealing_3d.pose.observation import Observations
 from workers.methods.congealing_3d.pose.placement import in_pictures, placed
 from workers.methods.congealing_3d.pose.scoring import fit_scores
@@ -111,6 +114,25 @@ def test_without_masks_poses_rest_on_features(made: ShapeSet, bank: Bank, reader
     assert found.ious is None
     assert not found.by_chance.any()
     assert errors_deg(found.best, made.cameras[:3]).max() < 25
+
+
+def test_pictures_that_look_like_a_part_do_not_make_the_shape_much_wider_than_they_are(
+    seen: Observations, bank: Bank, reader: SurfaceReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = seen.features.shape[-1]
+    middle = slice(cells // 2 - cells // 6, cells // 2 + cells // 6)
+    part = interpolate(seen.features[:2, :, middle, middle], size=(cells, cells), mode="bilinear")
+    alike = replace(seen[:2], features=normalize(part, dim=1), masks=None)
+
+    def widest() -> float:
+        found = find_poses(alike, bank, reader, SearchOptions(hypotheses=3), seed=0)
+        shown = tight_windows(reader.surface, found.cameras, margin=1.0)[:, 2]
+        return float((shown / alike.windows.repeat_interleave(found.scores.shape[1], dim=0)[:, 2]).max())
+
+    monkeypatch.setattr(search, "settle", lambda _, __, cameras, images, **___: (cameras, torch.zeros_like(images) > 0))
+    assert widest() < 1.6
+    monkeypatch.setattr(search, "_WIDEST", 100.0)
+    assert widest() > 2
 
 
 @pytest.mark.parametrize(("tight", "fit_weight"), [(False, 1.0), (True, 0.1)])
