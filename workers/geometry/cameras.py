@@ -55,6 +55,14 @@ class Cameras:
         """Where the cameras stand in the canonical frame, (V, 3)."""
         return -(self.rotation.transpose(1, 2) @ self.translation.unsqueeze(-1)).squeeze(-1)
 
+    def where(self, chosen: Tensor, others: Cameras) -> Cameras:
+        """These of the chosen (V,) bool, the others of as many other cameras."""
+        return Cameras(
+            torch.where(chosen[:, None, None], self.rotation, others.rotation),
+            torch.where(chosen[:, None], self.translation, others.translation),
+            torch.where(chosen, self.focal, others.focal),
+        )
+
     def to(self, device: torch.device | str) -> Cameras:
         """The same on a device."""
         return Cameras(self.rotation.to(device), self.translation.to(device), self.focal.to(device))

@@ -106,7 +106,7 @@ def refine_jointly(
     before = feature_distances(observations, samples, cameras, images, options=options.matching)
     after = feature_distances(observations, samples, found, images, options=options.matching)
     kept = after <= options.worse * before
-    cameras = _chosen(kept, found, cameras)
+    cameras = found.where(kept, cameras)
     iou = None
     if silhouettes is not None:
         iou = _ious(silhouettes, samples.points, cameras, images, options.silhouettes)
@@ -125,14 +125,6 @@ class _Loss:
         if self.silhouettes is not None:
             loss = loss + self.options.mask * self.silhouettes.loss(self.points, cameras, self.options.silhouettes)
         return loss
-
-
-def _chosen(use_first: Tensor, first: Cameras, second: Cameras) -> Cameras:
-    return Cameras(
-        torch.where(use_first[:, None, None], first.rotation, second.rotation),
-        torch.where(use_first[:, None], first.translation, second.translation),
-        torch.where(use_first, first.focal, second.focal),
-    )
 
 
 @torch.no_grad()

@@ -194,11 +194,7 @@ class _Judged:
         Features that say little can lead them astray.
         """
         better = whole & (others.total > self.total - worse)
-        cameras = Cameras(
-            torch.where(better[:, None, None], others.cameras.rotation, self.cameras.rotation),
-            torch.where(better[:, None], others.cameras.translation, self.cameras.translation),
-            torch.where(better, others.cameras.focal, self.cameras.focal),
-        )
+        cameras = others.cameras.where(better, self.cameras)
         ious = None
         if self.ious is not None and others.ious is not None:
             ious = torch.where(better, others.ious, self.ious)

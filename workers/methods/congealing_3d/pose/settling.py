@@ -64,12 +64,7 @@ class Placement:
 
     def where(self, better: Tensor, other: Placement) -> Placement:
         """These of the better (V,) bool, the others of another."""
-        own, theirs = self.cameras, other.cameras
-        cameras = Cameras(
-            torch.where(better[:, None, None], own.rotation, theirs.rotation),
-            torch.where(better[:, None], own.translation, theirs.translation),
-            own.focal,
-        )
+        cameras = self.cameras.where(better, other.cameras)
         return Placement(cameras, torch.where(better[:, None], self.stretch, other.stretch))
 
 
